@@ -1,0 +1,1 @@
+"""Decisions: pure, synchronous, clockless.  Nothing here awaits, reads a file or logs."""

@@ -1,0 +1,219 @@
+"""The value types that travel between layers.
+
+Rules: everything here is immutable and free of behaviour beyond small derived properties, so a value may
+be handed to any layer, kept, logged or compared.  Times are seconds; names end in their unit.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a key may do besides its own calls."""
+
+    PERSON = "person"
+    ADMIN = "admin"
+
+
+class Service(StrEnum):
+    """The scheduling class of a key: who goes first when both wait."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
+
+
+class Dialect(StrEnum):
+    """The wire format a route belongs to; every error on it uses that format."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GPUSHARE = "gpushare"
+
+
+class Kind(StrEnum):
+    """How a route is treated; see ``core.dialects.ENDPOINTS``."""
+
+    LIVE = "live"  # answered by us, no key
+    PASSED = "passed"  # forwarded at once, never queued
+    QUEUED = "queued"  # waits for a slot
+    ADMIN = "admin"  # forwarded at once for admins, 403 for everybody else
+    REFUSED = "refused"  # 403 for everybody until the configuration opens it
+
+
+class Lane(StrEnum):
+    """Which set of slots a queued call needs."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+
+
+class Framing(StrEnum):
+    """How an answer is cut into records; chosen by route and the body's ``stream``, never by content type."""
+
+    SINGLE = "single"  # one JSON document, passed as read
+    NDJSON = "ndjson"  # one JSON object a line
+    SSE = "sse"  # events that end in a blank line
+
+
+class Intent(StrEnum):
+    """What a queued call really asks for (Ollama loads and unloads through the generation routes)."""
+
+    GENERATE = "generate"
+    LOAD = "load"
+    UNLOAD = "unload"
+
+
+class Phase(StrEnum):
+    """Where a call was when it ended."""
+
+    REQUEST = "request"
+    QUEUE = "queue"
+    CONNECT = "connect"
+    FIRST = "first"
+    DATA = "data"
+
+
+class Outcome(StrEnum):
+    """Why a call ended: one word from this closed list, in the log, the metrics and the ledger."""
+
+    OK = "ok"
+    CLIENT_GONE_BODY = "client_gone_body"
+    CLIENT_GONE_QUEUED = "client_gone_queued"
+    CLIENT_GONE_RUNNING = "client_gone_running"
+    CLIENT_SLOW = "client_slow"
+    REJECTED_QUEUE_FULL = "rejected_queue_full"
+    REJECTED_KEY_LIMIT = "rejected_key_limit"
+    REJECTED_OVERLOAD = "rejected_overload"
+    QUEUE_TIMEOUT = "queue_timeout"
+    BREAKER_OPEN = "breaker_open"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_RESET = "upstream_reset"
+    UPSTREAM_TRUNCATED = "upstream_truncated"
+    UPSTREAM_PROTOCOL = "upstream_protocol"
+    UPSTREAM_ERROR = "upstream_error"
+    UPSTREAM_BUSY = "upstream_busy"
+    TIMEOUT_FIRST_BYTE = "timeout_first_byte"
+    TIMEOUT_IDLE = "timeout_idle"
+    TIMEOUT_TOTAL = "timeout_total"
+    DRAINED = "drained"
+    REVOKED = "revoked"
+    LOST_CRASH = "lost_crash"
+    INTERNAL_ERROR = "internal_error"
+    INVALID = "invalid"  # the request itself was wrong: answered 4xx before the queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The authenticated caller.
+
+    ``owner`` is the unit of fairness: several keys of one owner share one weight, one set of limits and one
+    place in the ring.  ``models`` empty means every model; a pattern may end in ``*``.  Limits of 0 mean
+    "as configured for everybody".
+    """
+
+    key_id: str
+    name: str
+    owner: str
+    role: Role = Role.PERSON
+    service: Service = Service.INTERACTIVE
+    weight: float = 1.0
+    models: tuple[str, ...] = ()
+    max_waiting: int = 0
+    max_running: int = 0
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether admin routes are open to this key."""
+        return self.role is Role.ADMIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One row of the route table.
+
+    ``upstream`` is the constant path sent to Ollama; None marks a row whose one path parameter is checked by
+    an anchored pattern and appended.  ``streams`` is the value of ``stream`` when the body does not say.
+    """
+
+    method: str
+    path: str
+    dialect: Dialect
+    kind: Kind
+    lane: Lane = Lane.GENERATE
+    streams: bool | None = None  # None: the answer is always a single document
+    framing: Framing = Framing.SINGLE  # the framing used when it does stream
+    multipart: bool = False
+    upload: bool = False  # the body is a file, streamed without a limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A classified request: all that the scheduler, the gateway and the relay need to know of it."""
+
+    endpoint: Endpoint
+    target: str  # the upstream's path (and query), built from the table
+    body: bytes
+    content_type: str
+    model: str  # canonical name
+    framing: Framing
+    lane: Lane
+    intent: Intent = Intent.GENERATE
+
+    @property
+    def dialect(self) -> Dialect:
+        """The wire format of the call and of every error on it."""
+        return self.endpoint.dialect
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream of records."""
+        return self.framing is not Framing.SINGLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the tail of an answer said about its cost; None where it said nothing.
+
+    Token counts come from Ollama.  ``load_s`` teaches load times and is never charged.  ``suspect`` marks
+    counts that were absurd and were clamped.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    load_s: float | None = None
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The final facts of one call: one log line, one metric increment, one ledger row, all from this value.
+
+    The timers are absent (None) when their phase was not reached.  ``slot_s`` is the charged cost in
+    slot-seconds; ``load_s`` the model-load seconds that were charged to nobody.
+    """
+
+    request_id: str
+    key_id: str
+    person: str
+    tool: str
+    api: Dialect
+    route: str
+    model: str
+    service: Service
+    phase: Phase
+    outcome: Outcome
+    status: int
+    waited_s: float | None = None
+    connect_s: float | None = None
+    first_s: float | None = None
+    total_s: float = 0.0
+    slot_s: float = 0.0
+    load_s: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    records: int = 0
+    bytes_out: int = 0
+    swap: bool = False
+    delivered: bool = True
+    usage: Usage = field(default_factory=Usage)

@@ -1,0 +1,1 @@
+"""Waiting, streaming and cancelling on asyncio, with no sockets of its own."""

@@ -1,0 +1,157 @@
+"""What the engine asks of the outside, as Protocols.
+
+The classes that fit them live in ``edge`` and ``web``; only ``app.py`` sees both sides.  Rules: whatever
+could one day be remote is ``async``; whatever runs after a stream (``settle``, ``Observer``) is synchronous
+for ever, because a cancellation can split an await but not a plain call.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from gpushare.core.model import Call, Outcome, Principal, Record
+
+
+class Fault(Exception):
+    """An upstream failure, translated by the edge: nothing above it sees a socket exception.
+
+    ``outcome`` is one of the ``upstream_*`` words; ``sent`` tells whether any byte of the request may have
+    reached Ollama (then it is never sent again); ``why`` is a short phrase without input in it.
+    """
+
+    def __init__(self, outcome: Outcome, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+        self.why = why
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """One request to Ollama.  ``body`` is sent as it is; the headers are the edge's own constants."""
+
+    method: str
+    target: str
+    body: bytes
+    content_type: str
+
+
+class Consumer(Protocol):
+    """Receives one upstream answer, synchronously, from the socket's own callback.
+
+    Order: ``head`` once, ``body`` any number of times, then exactly one of ``end`` and ``failed``.  After an
+    ``Exchange.abort`` nothing more is called.
+    """
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Takes the status and the headers (lower-case names, last value wins)."""
+
+    def body(self, data: bytes) -> None:
+        """Takes body bytes the parser accepted, joined to one piece per read."""
+
+    def end(self, *, framed: bool) -> None:
+        """The message ended; ``framed`` is False where only the end of the connection said so."""
+
+    def failed(self, fault: Fault) -> None:
+        """The answer broke: connection lost, illegal framing."""
+
+
+class Exchange(Protocol):
+    """One open upstream connection; it carries one request and is closed after it."""
+
+    def pause(self) -> None:
+        """Stops reading, so that TCP holds Ollama back.  Idempotent."""
+
+    def resume(self) -> None:
+        """Reads again.  Idempotent."""
+
+    def abort(self) -> None:
+        """Closes the connection at once.  Idempotent; no consumer callback follows."""
+
+
+class Upstream(Protocol):
+    """How to reach one Ollama."""
+
+    async def open(self, request: UpstreamRequest, consumer: Consumer) -> Exchange:
+        """Connects and sends the request.
+
+        Raises:
+            Fault: with ``sent=False`` when the dial failed or timed out, ``sent=True`` afterwards.
+        """
+
+
+class Sink(Protocol):
+    """Where an answer goes.  The gateway never learns whether it is a socket, a buffer or a job.
+
+    Everything but ``drained`` is synchronous.  After the client has gone, all methods do nothing.
+    """
+
+    @property
+    def started(self) -> bool:
+        """Whether the status and headers are out."""
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Sends status and headers; called once, before the first ``write``."""
+
+    def write(self, data: bytes) -> None:
+        """Queues body bytes and flushes what the socket takes now."""
+
+    def finish(self) -> None:
+        """Ends the message properly.  Idempotent."""
+
+    def abort(self) -> None:
+        """Cuts the connection, so that the client can tell the answer is not whole.  Idempotent."""
+
+    def backlog(self) -> int:
+        """Returns the bytes in our process that the client has not taken."""
+
+    def set_flow(self, pause: Callable[[], None] | None, resume: Callable[[], None] | None) -> None:
+        """Sets what is called when the backlog passes the high and the low water mark; None unsets."""
+
+    async def drained(self) -> None:
+        """Waits until the backlog is empty or the client has gone."""
+
+
+class Lease(Protocol):
+    """A held slot."""
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds from admission to the grant."""
+
+    @property
+    def swap(self) -> bool:
+        """Whether the model was not resident at the grant, so that a load comes first."""
+
+    @property
+    def slot_s(self) -> float:
+        """Slot-seconds charged so far; final after ``settle``."""
+
+    def sent(self) -> None:
+        """The request is on its way: charging starts now if the model is resident."""
+
+    def first_byte(self) -> None:
+        """The first answer byte arrived: the model is resident and charging runs at the latest from here."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Gives the slot back and charges what was used.  Idempotent: the only way a slot comes back."""
+
+
+class Slots(Protocol):
+    """The scheduler in asyncio clothes."""
+
+    def lease(self, call: Call, who: Principal) -> AbstractAsyncContextManager[Lease]:
+        """Waits for a fair turn; leaving the block settles.
+
+        Raises:
+            GpushareError: refused at once, waited too long, paused or draining.
+        """
+
+
+Observer = Callable[[Record], None]
+"""Told once of every call that ended; synchronous, never raises, never waits."""

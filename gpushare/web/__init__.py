@@ -1,0 +1,1 @@
+"""The aiohttp side: requests in, responses out."""
