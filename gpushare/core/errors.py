@@ -38,6 +38,20 @@ class GpushareError(Exception):
         self.headers: dict[str, str] = {}
 
 
+class Fault(Exception):
+    """An upstream failure, translated by the edge: nothing above it sees a socket exception.
+
+    ``outcome`` is one of the ``upstream_*`` words; ``sent`` tells whether any byte of the request may have
+    reached Ollama (then it is never sent again); ``why`` is a short phrase without input in it.
+    """
+
+    def __init__(self, outcome: Outcome, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+        self.why = why
+        self.sent = sent
+
+
 class InvalidRequest(GpushareError):
     """400: the request is understood and wrong."""
 
@@ -206,6 +220,16 @@ class CloudModel(Denied):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"{model} runs on ollama.com, not on this GPU, and is closed on this server.")
+
+
+class UnloadDenied(Denied):
+    """403: a person asks to unload a model that others may be using."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"Unloading {model} affects everybody here, so it is for admins. "
+            "It unloads by itself when nobody has used it for a while."
+        )
 
 
 class ModelUnknown(GpushareError):

@@ -4,7 +4,7 @@ Rules: everything here is immutable and free of behaviour beyond small derived p
 be handed to any layer, kept, logged or compared.  Times are seconds; names end in their unit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -190,7 +190,8 @@ class Record:
     """The final facts of one call: one log line, one metric increment, one ledger row, all from this value.
 
     The timers are absent (None) when their phase was not reached.  ``slot_s`` is the charged cost in
-    slot-seconds; ``load_s`` the model-load seconds that were charged to nobody.
+    slot-seconds; ``load_s`` the model-load seconds that were charged to nobody.  ``ended_at`` is wall-clock
+    seconds since 1970 and only places the call in a day; no decision reads it.
     """
 
     request_id: str
@@ -204,6 +205,7 @@ class Record:
     phase: Phase
     outcome: Outcome
     status: int
+    ended_at: float = 0.0
     waited_s: float | None = None
     connect_s: float | None = None
     first_s: float | None = None
@@ -216,4 +218,25 @@ class Record:
     bytes_out: int = 0
     swap: bool = False
     delivered: bool = True
-    usage: Usage = field(default_factory=Usage)
+    admitted: bool = True  # False for refusals before the queue and for lists, which are logged at debug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """One request to Ollama.  ``body`` is sent as it is; the headers are the edge's own constants."""
+
+    method: str
+    target: str
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidentModel:
+    """One row of Ollama's list of loaded models; ``context`` in tokens, ``expires`` as Ollama wrote it."""
+
+    name: str
+    size_bytes: int
+    vram_bytes: int
+    context: int | None
+    expires: str | None

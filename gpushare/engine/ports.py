@@ -5,36 +5,12 @@ could one day be remote is ``async``; whatever runs after a stream (``settle``, 
 for ever, because a cancellation can split an await but not a plain call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
-from gpushare.core.model import Call, Outcome, Principal, Record
-
-
-class Fault(Exception):
-    """An upstream failure, translated by the edge: nothing above it sees a socket exception.
-
-    ``outcome`` is one of the ``upstream_*`` words; ``sent`` tells whether any byte of the request may have
-    reached Ollama (then it is never sent again); ``why`` is a short phrase without input in it.
-    """
-
-    def __init__(self, outcome: Outcome, why: str, *, sent: bool) -> None:
-        super().__init__(why)
-        self.outcome = outcome
-        self.why = why
-        self.sent = sent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
-    """One request to Ollama.  ``body`` is sent as it is; the headers are the edge's own constants."""
-
-    method: str
-    target: str
-    body: bytes
-    content_type: str
+from gpushare.core.errors import Fault
+from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
 
 
 class Consumer(Protocol):
@@ -155,3 +131,24 @@ class Slots(Protocol):
 
 Observer = Callable[[Record], None]
 """Told once of every call that ended; synchronous, never raises, never waits."""
+
+
+class OllamaApi(Protocol):
+    """Ollama's small answers, and uploads.  Each method has a deadline and raises ``GpushareError``."""
+
+    async def version(self) -> str:
+        """Returns Ollama's version."""
+
+    async def installed(self) -> frozenset[str]:
+        """Returns the names of the models in the store."""
+
+    async def resident(self) -> tuple[ResidentModel, ...]:
+        """Returns the models in memory."""
+
+    async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        """Returns status, content type and body of a small answer."""
+
+    async def upload(
+        self, method: str, target: str, chunks: AsyncIterator[bytes]
+    ) -> tuple[int, str, bytes]:
+        """Streams a request body without a limit; returns status, content type and body."""

@@ -1,0 +1,62 @@
+"""Which ``Host`` and ``Origin`` names are answered without a key: the guard against DNS rebinding.
+
+A page in a colleague's browser can make its own name resolve to this server and then read keyless answers.
+It cannot choose an IP literal, a single-label name or a private-use suffix as its own name, so these need no
+configuration; every other name must be listed.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".test", ".localhost")
+# Schemes a web site cannot have; Ollama lets the same ones in, and desktop tools depend on it.
+DESKTOP_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
+
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+
+
+def host_name(header: str) -> str | None:
+    """Returns the lower-case name or address in a ``Host`` header, None when it is not well-formed."""
+    found = _HOST.fullmatch(header)
+    return (found["v6"] or found["name"]).lower().rstrip(".") if found else None
+
+
+def host_allowed(header: str, own_names: Iterable[str]) -> bool:
+    """Whether a keyless request under this ``Host`` header may be answered.
+
+    ``own_names`` are the machine's names, the host of ``server.public_url`` and ``server.allowed_hosts``.
+    """
+    name = host_name(header)
+    if name is None:
+        return False
+    if name in own_names or name.endswith(PRIVATE_SUFFIXES):
+        return True
+    if "." not in name and ":" not in name:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def origin_allowed(origin: str, listed: Iterable[str]) -> bool:
+    """Whether a browser page from ``origin`` may call the API: desktop tools, and exactly what is listed."""
+    return origin.startswith(DESKTOP_SCHEMES) or origin in listed
+
+
+def forwarded_address(peer: str, forwarded_for: str, trusted: Iterable[str]) -> str:
+    """Returns who the caller is: the peer, or what a trusted proxy says.
+
+    The last address of ``X-Forwarded-For`` that is not itself a trusted proxy counts, because everything to
+    its left was written by the caller.
+    """
+    proxies = set(trusted)
+    if peer not in proxies:
+        return peer
+    for part in reversed(forwarded_for.split(",")):
+        address = part.strip()
+        if address and address not in proxies:
+            return address
+    return peer

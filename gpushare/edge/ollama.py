@@ -1,0 +1,151 @@
+"""Ollama's small answers (version, lists) and uploads, over aiohttp's client.
+
+Queued calls do not come this way: their bytes take the shorter path of ``edge.upstream``.  Rules: one
+connection per request and none reused, no redirect, no proxy from the environment, no cookie, no header of a
+client's; answers are read up to a limit; every failure leaves as a ``GpushareError``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
+from gpushare.core.model import Outcome, ResidentModel
+
+PROBE_TIMEOUT_S = 2.0  # /api/ps can block on scheduler locks during unloads
+ANSWER_MAX_BYTES = 16 * 1024 * 1024  # a list of some thousand models
+CONNECT_TIMEOUT_S = 3.0
+
+
+class _Model(msgspec.Struct):
+    """A row of ``/api/tags`` or ``/api/ps``, as far as it is used."""
+
+    name: str = ""
+    size: int = 0
+    size_vram: int = 0
+    context_length: int | None = None
+    expires_at: str | None = None
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model] | None = None
+
+
+class _Version(msgspec.Struct):
+    version: str = ""
+
+
+class HttpOllama:
+    """One Ollama, asked for small things.
+
+    Args:
+        url: the address, for example ``http://127.0.0.1:11434``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Closes the client; no request may be running."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def version(self) -> str:
+        """Returns Ollama's version.
+
+        Raises:
+            GpushareError: Ollama does not answer, or not as Ollama.
+        """
+        return _decode(await self._probe("/api/version"), _Version).version
+
+    async def installed(self) -> frozenset[str]:
+        """Returns the names in the model store; raises as ``version``."""
+        rows = _decode(await self._probe("/api/tags"), _Models).models or []
+        return frozenset(row.name for row in rows)
+
+    async def resident(self) -> tuple[ResidentModel, ...]:
+        """Returns the models in memory; raises as ``version``."""
+        rows = _decode(await self._probe("/api/ps"), _Models).models or []
+        return tuple(
+            ResidentModel(
+                name=row.name,
+                size_bytes=row.size,
+                vram_bytes=row.size_vram,
+                context=row.context_length,
+                expires=row.expires_at,
+            )
+            for row in rows
+        )
+
+    async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        """Returns status, content type and body of a GET; raises as ``version``."""
+        with _translated(timeout_s):
+            async with asyncio.timeout(timeout_s), self._client().get(self._url + target) as response:
+                return response.status, response.content_type, await _read(response)
+
+    async def upload(
+        self, method: str, target: str, chunks: AsyncIterator[bytes]
+    ) -> tuple[int, str, bytes]:
+        """Streams ``chunks`` to Ollama; returns status, content type and body.  Raises as ``version``."""
+        body = chunks if method == "POST" else None
+        with _translated(0.0):
+            async with self._client().request(method, self._url + target, data=body) as response:
+                return response.status, response.content_type, await _read(response)
+
+    async def _probe(self, target: str) -> bytes:
+        status, _, body = await self.get(target, timeout_s=PROBE_TIMEOUT_S)
+        if status != 200:
+            raise OllamaBroken(f"answered {target} with status {status}")
+        return body
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                headers={"User-Agent": "gpushare", "Accept-Encoding": "identity"},
+                auto_decompress=False,
+                trust_env=False,
+                requote_redirect_url=False,
+            )
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Reads a small answer; redirects are not followed and nothing longer than the limit is kept."""
+    if 300 <= response.status < 400:
+        raise OllamaBroken("answered with a redirect", Outcome.UPSTREAM_PROTOCOL)
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_MAX_BYTES:
+            raise OllamaBroken("sent more than a list can hold", Outcome.UPSTREAM_PROTOCOL)
+    return bytes(body)
+
+
+def _decode(body: bytes, kind: type[Any]) -> Any:
+    """Returns the decoded answer; fields nobody reads are skipped."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        raise OllamaBroken("sent something that is not its API", Outcome.UPSTREAM_PROTOCOL) from None
+
+
+@contextmanager
+def _translated(timeout_s: float) -> Iterator[None]:
+    """Turns the client library's exceptions into ours, so that nothing above sees a socket error."""
+    try:
+        yield
+    except TimeoutError:
+        raise OllamaSilent(timeout_s, Outcome.TIMEOUT_FIRST_BYTE) from None
+    except aiohttp.ClientConnectorError as error:
+        raise OllamaDown(error.strerror or "connection refused") from None
+    except aiohttp.ClientError:
+        raise OllamaBroken("closed the connection") from None
