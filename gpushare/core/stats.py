@@ -1,0 +1,227 @@
+"""What is counted about calls: cumulative figures for metrics and hourly ones for the last day.
+
+Owns: every counter and histogram that grows by one call at a time.
+Called by: the gateway, once for each call that ended; read by the metrics collector and the status page.
+Rules: every label comes from a closed list.  Routes and models a client made up become ``other``, and so do
+persons beyond a limit, so that input cannot add a series.  What the queue itself knows (slots, shares,
+waiting calls) is not repeated here: it is read from the scheduler's snapshot.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from gpushare.core.model import Outcome, Record, Service
+
+OTHER = "other"
+PERSON_LIMIT = 200  # a team has tens of persons; more would only swell the metrics page
+MODEL_LIMIT = 200
+
+WAIT_BOUNDS_S = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0)
+FIRST_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 330.0)
+TOTAL_BOUNDS_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+# Steps of a quarter keep a percentile read from the buckets within an eighth of the true one.
+_DAY_BOUNDS_S = tuple(0.1 * 1.25**step for step in range(40))
+
+_HOUR_S = 3600
+_DAY_HOURS = 24
+
+
+class Histogram:
+    """Counts of values in buckets, where ``bounds`` are the inclusive upper ends, ascending."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)  # the last one takes what is above every bound
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def merge(self, other: "Histogram") -> None:
+        """Adds the counts of another histogram with the same bounds."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Returns (upper end, values up to it) per bucket, ending with infinity."""
+        rows, seen = [], 0
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            seen += count
+            rows.append((bound, seen))
+        return rows
+
+    def quantile(self, q: float) -> float | None:
+        """Returns the value below which a part ``q`` of all values lies, None while there are none.
+
+        Inside a bucket values are taken to be spread evenly; above the last bound its value is returned.
+        """
+        rank = q * sum(self.counts)
+        if not rank:
+            return None
+        rows = [(0.0, 0), *self.cumulative()]
+        for (low, below), (high, seen) in pairwise(rows):
+            if seen >= rank:
+                return low if high == float("inf") else low + (high - low) * (rank - below) / (seen - below)
+        raise AssertionError("the last cumulative count is the number of values")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonDay:
+    """One person's last 24 hours."""
+
+    person: str
+    requests: int
+    slot_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """The last 24 hours: the current hour and the 23 before it.
+
+    Only calls that were queued count, those that gave up waiting included.  Waits are None when there were
+    none.  ``persons`` is sorted by slot-seconds, largest first.
+    """
+
+    requests: int
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    swaps: int
+    persons: tuple[PersonDay, ...]
+
+
+@dataclass(slots=True)
+class _Hour:
+    number: int  # hours since 1970
+    waits: Histogram = field(default_factory=lambda: Histogram(_DAY_BOUNDS_S))
+    swaps: int = 0
+    requests: Counter[str] = field(default_factory=Counter)
+    slot_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class _Names:
+    """A set of label values that stops growing; what does not fit is ``other``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: set[str] = set()
+
+    def learn(self, name: str) -> None:
+        if len(self._names) < self._limit:
+            self._names.add(name)
+
+    def label(self, name: str) -> str:
+        return name if name in self._names else OTHER
+
+
+class Stats:
+    """Everything counted since the process started.
+
+    The public attributes are read-only for everybody else.
+    """
+
+    def __init__(self, routes: Iterable[str]) -> None:
+        """Starts at zero.
+
+        Args:
+            routes: the paths of the route table, the only values of the ``route`` label besides ``other``.
+        """
+        self._routes = frozenset(routes)
+        self._models = _Names(MODEL_LIMIT)
+        self._persons = _Names(PERSON_LIMIT)
+        self._hours: deque[_Hour] = deque(maxlen=_DAY_HOURS)
+        self.requests: Counter[tuple[str, Outcome]] = Counter()
+        self.person_requests: Counter[str] = Counter()
+        self.person_slot_s: defaultdict[str, float] = defaultdict(float)
+        self.model_requests: Counter[str] = Counter()
+        self.input_tokens: Counter[str] = Counter()
+        self.output_tokens: Counter[str] = Counter()
+        self.load_s: defaultdict[str, float] = defaultdict(float)
+        self.swaps = 0
+        self.undelivered = 0
+        self.bytes_out = 0
+        self.wait = {service: Histogram(WAIT_BOUNDS_S) for service in Service}
+        self.first = Histogram(FIRST_BOUNDS_S)
+        self.duration = Histogram(TOTAL_BOUNDS_S)
+
+    def know(self, models: Iterable[str]) -> None:
+        """Adds model names that may be shown: those Ollama says are installed."""
+        for model in models:
+            self._models.learn(model)
+
+    def closed(self, record: Record) -> Record:
+        """Returns the record with every value a client can make up replaced by ``other``."""
+        route = record.route if record.route in self._routes else OTHER
+        return replace(record, route=route, model=self._models.label(record.model) if record.model else "")
+
+    def person_label(self, person: str) -> str:
+        """Returns the person, or ``other`` beyond the limit; empty stays empty: without a key, no person."""
+        if person:
+            self._persons.learn(person)
+        return self._persons.label(person) if person else ""
+
+    def record(self, record: Record) -> None:
+        """Counts a call that has ended.  Never raises."""
+        if record.outcome is Outcome.OK:
+            self._models.learn(record.model)  # Ollama answered it, so nobody made it up
+        record = self.closed(record)
+        self.requests[record.route, record.outcome] += 1
+        self.bytes_out += record.bytes_out
+        self.undelivered += not record.delivered
+        self.duration.observe(record.total_s)
+        if record.first_s is not None:
+            self.first.observe(record.first_s)
+        if record.waited_s is not None:
+            self._record_queued(record, record.waited_s)
+
+    def day(self, now: float) -> Day:
+        """Returns the last 24 hours.
+
+        Args:
+            now: wall-clock seconds since 1970, on the same clock as ``Record.ended_at``.
+        """
+        newest = int(now // _HOUR_S)
+        hours = [hour for hour in self._hours if newest - _DAY_HOURS < hour.number <= newest]
+        waits, requests = Histogram(_DAY_BOUNDS_S), Counter[str]()
+        for hour in hours:
+            waits.merge(hour.waits)
+            requests.update(hour.requests)
+        persons = [
+            PersonDay(person=who, requests=count, slot_s=sum(hour.slot_s.get(who, 0.0) for hour in hours))
+            for who, count in requests.items()
+        ]
+        return Day(
+            requests=requests.total(),
+            wait_p50_s=waits.quantile(0.5),
+            wait_p95_s=waits.quantile(0.95),
+            swaps=sum(hour.swaps for hour in hours),
+            persons=tuple(sorted(persons, key=lambda row: (-row.slot_s, row.person))),
+        )
+
+    def _record_queued(self, record: Record, waited_s: float) -> None:
+        """Counts what only a call with a place in the queue has."""
+        person, model = self.person_label(record.person), record.model
+        self.wait[record.service].observe(waited_s)
+        self.person_requests[person] += 1
+        self.person_slot_s[person] += record.slot_s
+        self.model_requests[model] += 1
+        self.input_tokens[model] += record.input_tokens or 0
+        self.output_tokens[model] += record.output_tokens or 0
+        self.load_s[model] += record.load_s or 0.0
+        self.swaps += record.swap
+        hour = self._hour(record.ended_at)
+        hour.waits.observe(waited_s)
+        hour.swaps += record.swap
+        hour.requests[person] += 1
+        hour.slot_s[person] += record.slot_s
+
+    def _hour(self, ended_at: float) -> _Hour:
+        """Returns the hour a call ended in.  A wall clock that was set only opens one more."""
+        number = int(ended_at // _HOUR_S)
+        if not self._hours or number != self._hours[-1].number:
+            self._hours.append(_Hour(number))
+        return self._hours[-1]
