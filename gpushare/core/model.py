@@ -145,6 +145,7 @@ class Endpoint:
     framing: Framing = Framing.SINGLE  # the framing used when it does stream
     multipart: bool = False
     upload: bool = False  # the body is a file, streamed without a limit
+    anonymous: bool = False  # answers without a key while ``auth.anonymous_models`` is on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,8 @@ class Call:
     target: str  # the upstream's path (and query), built from the table
     body: bytes
     content_type: str
-    model: str  # canonical name
+    model: str  # canonical name; empty where the route names none
+    asked: str = ""  # the model as the client wrote it: for texts, never for decisions
     framing: Framing
     lane: Lane
     intent: Intent = Intent.GENERATE
