@@ -1,0 +1,224 @@
+"""The log: its format, what may be in it, and the one line per finished call.
+
+Called by: ``app`` (``configure``, and ``request_done`` for each record).  Others log through structlog.
+
+Rules: a field that is not in ``FIELDS`` is dropped and its name noted, so that a prompt, an answer or a
+header cannot get in by accident.  Of an exception the class and the place are logged, never its text, because
+the text can quote input.  The same goes for other libraries: aiohttp and asyncio put raw header lines and
+whole requests into their messages, so of theirs only the place of the call is kept.
+"""
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+
+from gpushare.core.model import Record
+
+FIELDS = frozenset(
+    {
+        # every line
+        "event", "level", "time",
+        # request.done
+        "request", "key", "person", "tool", "api", "route", "model", "class", "phase", "outcome", "status",
+        "waited_s", "connect_s", "first_s", "ran_s", "total_s", "slot_s", "load_s", "tokens_in", "tokens_out",
+        "records", "bytes_out", "swap", "delivered",
+        # the server, its configuration and its keys
+        "address", "backend", "changed", "config", "count", "held", "host", "keys", "limit", "listen",
+        "needs_restart", "people", "pid", "port", "problem", "problems", "reason", "running", "seconds",
+        "setting", "signal", "slots", "source", "state", "url", "version", "waiting",
+        # faults
+        "error", "frames", "place", "dropped", "unlisted",
+    }
+)  # fmt: skip
+
+_TEXT_MAX = 400
+_FRAMES = 4
+_CAUSE_INTERVAL_S = 1.0
+_CAUSE_LIMIT = 200
+_KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
+
+_log = structlog.get_logger()
+
+Event = MutableMapping[str, Any]
+
+
+def configure(*, level: str, style: str, stream: TextIO) -> None:
+    """Sets the whole process's logging up.  May be called again, for example after a reload.
+
+    Args:
+        level: the lowest level written: debug, info, warning or error.
+        style: ``json``, ``console``, or ``auto``: console where the stream is a terminal.
+        stream: where lines go.
+    """
+    console = style == "console" or (style == "auto" and stream.isatty())
+    colors = console and stream.isatty() and "NO_COLOR" not in os.environ
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _place_exception,
+            _allow,
+            _clean,
+            _console(colors=colors) if console else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,  # module loggers must follow a second configure
+    )
+    logging.raiseExceptions = False  # its complaint on stderr would print the offending record
+    root = logging.getLogger()
+    root.handlers[:] = [LibraryHandler(time.monotonic)]
+    root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
+
+
+def request_done(record: Record) -> None:
+    """Logs one finished call: at debug what was refused before the queue, at info everything else.
+
+    Timers of phases that were not reached are left out.
+    """
+    waited_s = record.waited_s
+    facts = {
+        "request": record.request_id,
+        "key": record.key_id,
+        "person": record.person,
+        "tool": record.tool,
+        "api": record.api.value,
+        "route": record.route,
+        "model": record.model,
+        "class": record.service.value,
+        "phase": record.phase.value,
+        "outcome": record.outcome.value,
+        "status": record.status,
+        "waited_s": _rounded(waited_s),
+        "connect_s": _rounded(record.connect_s),
+        "first_s": _rounded(record.first_s),
+        "ran_s": _rounded(None if waited_s is None else record.total_s - waited_s),
+        "total_s": _rounded(record.total_s),
+        "slot_s": _rounded(record.slot_s),
+        "load_s": _rounded(record.load_s),
+        "tokens_in": record.input_tokens,
+        "tokens_out": record.output_tokens,
+        "records": record.records,
+        "bytes_out": record.bytes_out,
+        "swap": record.swap,
+        "delivered": record.delivered,
+    }
+    say = _log.info if record.admitted else _log.debug
+    say("request.done", **{name: value for name, value in facts.items() if value is not None})
+
+
+@dataclass(slots=True)
+class _Cause:
+    """When a place last logged, and how often it was passed over since."""
+
+    at: float
+    dropped: int = 0
+
+
+class LibraryHandler(logging.Handler):
+    """Turns a library's log record into one of our events, at most one a second for each place.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._causes: dict[str, _Cause] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs where the record was made and the class of its exception; never its message."""
+        place = f"{record.name}:{record.filename}:{record.lineno}"
+        dropped = self._turn(place)
+        if dropped is None:
+            return
+        facts: dict[str, object] = {"source": record.name, "place": place}
+        if record.exc_info:
+            facts["exc_info"] = record.exc_info
+        if dropped:
+            facts["dropped"] = dropped
+        say = _log.error if record.levelno >= logging.ERROR else _log.warning
+        say("library.reported", **facts)
+
+    def _turn(self, place: str) -> int | None:
+        """Returns how many records were passed over since this place's last line, None to pass over."""
+        now = self._clock()
+        cause = self._causes.get(place)
+        if cause is not None and now - cause.at < _CAUSE_INTERVAL_S:
+            cause.dropped += 1
+            return None
+        if len(self._causes) >= _CAUSE_LIMIT:
+            self._causes.clear()
+        self._causes[place] = _Cause(now)
+        return cause.dropped if cause is not None else 0
+
+
+def _place_exception(_logger: object, _method: str, event: Event) -> Event:
+    """Replaces ``exc_info`` by the class of the exception and the innermost places it passed."""
+    exc_info = event.pop("exc_info", None)
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    elif isinstance(exc_info, BaseException):
+        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    if exc_info and exc_info[0] is not None:
+        event.setdefault("error", exc_info[0].__name__)
+        event["frames"] = _places(exc_info[2])
+    return event
+
+
+def _places(traceback: TracebackType | None) -> list[str]:
+    """Returns the innermost frames as ``file:line function``."""
+    places = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        places.append(f"{Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return places[-_FRAMES:]
+
+
+def _allow(_logger: object, _method: str, event: Event) -> Event:
+    """Drops every field that is not listed and says which; the missing name shows up in review and tests."""
+    unlisted = sorted(event.keys() - FIELDS)
+    for name in unlisted:
+        del event[name]
+    if unlisted:
+        event["unlisted"] = unlisted
+    return event
+
+
+def _clean(_logger: object, _method: str, event: Event) -> Event:
+    """Makes every value inert; the event's own words are constants."""
+    for name, value in event.items():
+        event[name] = _inert(value)
+    return event
+
+
+def _inert(value: object) -> object:
+    """Returns a value without keys, control and direction characters, or text beyond the limit."""
+    if isinstance(value, bool | int | float | None):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_inert(part) for part in value]
+    text = _KEY.sub("gs_***", str(value))
+    text = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
+
+
+def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time", pad_event_to=0)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    """Returns milliseconds' precision: below it lies only noise."""
+    return None if seconds is None else round(seconds, 3)
