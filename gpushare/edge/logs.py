@@ -1,6 +1,6 @@
 """The log: its format, what may be in it, and the one line per finished call.
 
-Called by: ``app`` (``configure``, and ``request_done`` for each record).  Others log through structlog.
+Called by: ``app`` (``configure``, and ``log_record`` for each record).  Others log through structlog.
 
 Rules: a field that is not in ``FIELDS`` is dropped and its name noted, so that a prompt, an answer or a
 header cannot get in by accident.  Of an exception the class and the place are logged, never its text, because
@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from gpushare.core.config import Log
 from gpushare.core.model import Record
 
 FIELDS = frozenset(
@@ -51,17 +52,17 @@ _log = structlog.get_logger()
 Event = MutableMapping[str, Any]
 
 
-def configure(*, level: str, style: str, stream: TextIO) -> None:
+def configure(settings: Log, stream: TextIO | None = None) -> None:
     """Sets the whole process's logging up.  May be called again, for example after a reload.
 
     Args:
-        level: the lowest level written: debug, info, warning or error.
-        style: ``json``, ``console``, or ``auto``: console where the stream is a terminal.
-        stream: where lines go.
+        settings: level and format; ``auto`` is text where the stream is a terminal, else JSON.
+        stream: where lines go; standard error unless told otherwise.
     """
-    console = style == "console" or (style == "auto" and stream.isatty())
+    stream = stream or sys.stderr
+    console = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     colors = console and stream.isatty() and "NO_COLOR" not in os.environ
-    threshold = logging.getLevelNamesMapping()[level.upper()]
+    threshold = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -81,7 +82,7 @@ def configure(*, level: str, style: str, stream: TextIO) -> None:
     root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
 
 
-def request_done(record: Record) -> None:
+def log_record(record: Record) -> None:
     """Logs one finished call: at debug what was refused before the queue, at info everything else.
 
     Timers of phases that were not reached are left out.
