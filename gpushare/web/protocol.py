@@ -1,0 +1,476 @@
+"""One client connection, and the only place that knows how aiohttp's server works inside.
+
+Owns: every use of aiohttp's own server classes.  aiohttp parses, routes, keeps connections alive and shuts
+down; this module adds what a queue in front of a GPU needs and aiohttp has not: limits, absolute header
+deadlines, refusals that never quote what was sent, and disconnects that are noticed whatever else happens.
+Called by: ``web.transport`` only.
+Rules: relies on the internals listed in ``tests/unit/web/test_protocol.py``, which fails when an upgrade
+changes them.  A client is noticed to leave only while its socket is being read.  So nothing here may stop the
+reading for long while a request waits: who sends more behind an unanswered request than is kept is cut off.
+"""
+
+import asyncio
+import logging
+import traceback
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from aiohttp import hdrs, http_parser, web
+from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+from gpushare.core.dialects import dialect_of
+from gpushare.core.errors import (
+    ExpectationFailed,
+    GpushareError,
+    Internal,
+    MalformedRequest,
+    Overloaded,
+    Rendered,
+    RequestTimeout,
+    render,
+)
+from gpushare.core.model import Dialect
+from gpushare.web.connections import Connections, Place
+
+if TYPE_CHECKING:
+    from aiohttp.streams import StreamReader
+
+SERVER = "gpushare"
+LINE_BYTES = 4096
+FIELD_BYTES = 8190
+MAX_FIELDS = 64
+"""No route needs more; together they bound a header block at half a MiB."""
+READ_AHEAD_BYTES = 64 * 1024
+BEHIND_BYTES = 64 * 1024
+"""What a client may send behind a request that is not answered yet; nobody but a flood sends more."""
+BLIND_S = 0.05
+"""How long the socket of a waiting request may go unread: half of the 100 ms in which a leaving client is
+noticed."""
+LINGER_S = 5.0
+"""How long the rest of a refused body is read and dropped, so that the client gets to read the refusal."""
+BACKLOG_HIGH_BYTES = 256 * 1024
+BACKLOG_LOW_BYTES = 64 * 1024
+
+_log = logging.getLogger("gpushare.connections")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a connection may take for what; all in seconds.
+
+    ``header_s`` is absolute, from the connect or from the first byte of a later request.  ``write_stall_s``
+    bounds how long an answer waits for its client; a streamed answer has its own deadline for that.
+    """
+
+    header_s: float = 15.0
+    keepalive_s: float = 75.0
+    write_stall_s: float = 30.0
+
+
+class Flow(Protocol):
+    """An answer being written directly to the connection; see ``transport.ResponseSink``."""
+
+    started: bool
+    finished: bool
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the handler returns once the answer was started."""
+
+    def pause(self) -> None:
+        """The backlog passed its high-water mark."""
+
+    def resume(self) -> None:
+        """The backlog is below its low-water mark."""
+
+
+class ClientConnection(RequestHandler):
+    """aiohttp's connection with our limits, deadlines and disconnect rules."""
+
+    __slots__ = (
+        "_behind",
+        "_blind_timer",
+        "_body",
+        "_connections",
+        "_cut_by_us",
+        "_header_timer",
+        "_in_header",
+        "_place",
+        "_stall_timer",
+        "_timeouts",
+        "_wire",
+        "expects_100",
+        "flow",
+    )
+
+    def __init__(self, server: "ClientServer", *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=server.timeouts.keepalive_s,
+            tcp_keepalive=False,  # the listener's options are better
+            logger=_log,
+            access_log=cast("logging.Logger", None),
+            max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
+            max_headers=MAX_FIELDS,
+            lingering_time=LINGER_S,
+            read_bufsize=READ_AHEAD_BYTES,
+            auto_decompress=False,
+        )
+        self.flow: Flow | None = None
+        self.expects_100 = False
+        self._connections = server.places
+        self._timeouts = server.timeouts
+        self._place: Place | None = None
+        self._wire: asyncio.Transport | None = None
+        self._body: StreamReader | None = None  # of the newest request
+        self._in_header = False  # a part of a header block has arrived
+        self._behind = 0
+        self._cut_by_us = False
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._blind_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    # --- the life of the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes a place in the counts, or answers 503 and closes where none is left."""
+        wire = cast("asyncio.Transport", transport)
+        self._place = self._connections.enter(_address(wire))
+        if self._place is None:
+            self._force_close = True
+            wire.write(raw_answer(Overloaded("connections", 5.0)))
+            wire.close()
+            return
+        self._wire = wire
+        wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)
+        super().connection_made(transport)
+        self._await_header()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Leaves the counts; aiohttp cancels the handler, unless it was the handler that cut the line."""
+        for timer in (self._header_timer, self._blind_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._place is not None:
+            self._place.leave()
+        if self._cut_by_us:
+            self._task_handler = None
+        super().connection_lost(exc)
+        self._wire = None
+
+    def eof_received(self) -> None:
+        """Treats a half-close as a disconnect, at once even if answer bytes are still to be sent."""
+        if self._current_request is not None and self._wire is not None:
+            self._wire.abort()
+
+    def cut(self) -> None:
+        """Drops the connection on behalf of the running handler, which is therefore not cancelled."""
+        if self._wire is not None:
+            self._cut_by_us = True
+            self._wire.abort()
+
+    def accept(self) -> None:
+        """A key was accepted on this connection."""
+        if self._place is not None:
+            self._place.accept()
+
+    def _drop(self, event: str) -> None:
+        """Drops the connection for what the client did; a running handler is cancelled."""
+        self._connections.events[event] += 1
+        if self._wire is not None:
+            self._wire.abort()
+
+    # --- what comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, keeps the header deadline and bounds what arrives behind a waiting request."""
+        if self._is_waiting():
+            self._behind += len(data)
+            if self._behind > BEHIND_BYTES:
+                self._drop("flood")
+                return
+        requests, body = self._request_count, self._body
+        between = body is None or body.is_eof()
+        super().data_received(data)
+        if self._request_count != requests:
+            self._took_requests(body)
+        elif data and between:
+            self._in_header = True
+            self._await_header()
+
+    def _took_requests(self, body: "StreamReader | None") -> None:
+        """Stops the header deadline; passes a parser error on to the body it broke, which aiohttp leaves."""
+        self._in_header = False
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+        message, self._body = self._messages[-1]
+        if isinstance(message, _ErrInfo) and body is not None and not body.is_eof():
+            body.set_exception(RequestPayloadError())
+            body.feed_eof()
+
+    def _await_header(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self._loop.call_later(self._timeouts.header_s, self._header_is_late)
+
+    def _header_is_late(self) -> None:
+        """Answers 408 to half a header block and closes; a request in progress comes first."""
+        self._header_timer = None
+        if self._waiter is None:
+            self._await_header()
+            return
+        if self._in_header and self._wire is not None:
+            self._connections.events["header_timeout"] += 1
+            self._wire.write(raw_answer(RequestTimeout(self._timeouts.header_s, "header")))
+        self.force_close()
+
+    def _is_waiting(self) -> bool:
+        """Whether a whole request is here and its answer is not complete."""
+        request = self._current_request
+        if request is None or not request.content.is_eof():
+            return False
+        return self.flow is None or not self.flow.finished
+
+    def _pause_transport_reading(self) -> None:
+        """Lets aiohttp stop reading, but for a waiting request not for long: a FIN could lie behind."""
+        super()._pause_transport_reading()
+        self._watch_pause()
+
+    def _watch_pause(self) -> None:
+        if self._blind_timer is None:
+            request = self._current_request if self._is_waiting() else None
+            self._blind_timer = self._loop.call_later(BLIND_S, self._still_paused, request)
+
+    def _still_paused(self, before: web.BaseRequest | None) -> None:
+        self._blind_timer = None
+        if not (self._reading_paused or self._buffer_paused):
+            return
+        if before is not None and before is self._current_request and self._is_waiting():
+            self._drop("flood")
+        else:
+            self._watch_pause()
+
+    # --- what goes out
+
+    def pause_writing(self) -> None:
+        """Tells the answer that its client is slow; one that cannot be told is timed here."""
+        super().pause_writing()
+        if self.flow is not None:
+            self.flow.pause()
+        else:
+            self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Tells the answer that its client reads again."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        if self.flow is not None:
+            self.flow.resume()
+
+    async def start(self) -> None:
+        """Serves the connection; a last answer that the closing socket still holds is timed too."""
+        await super().start()
+        if self._wire is not None and self._wire.get_write_buffer_size():
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        if self._stall_timer is None:
+            self._stall_timer = self._loop.call_later(self._timeouts.write_stall_s, self._drop, "stalled")
+
+    async def drained(self) -> None:
+        """Waits until everything written has left the process, or the client has gone."""
+        wire = self._wire
+        if wire is None or wire.is_closing():
+            return
+        wire.set_write_buffer_limits(high=0)
+        try:
+            await self._drain_helper()
+        except ConnectionError:
+            return
+        finally:
+            wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)
+
+    # --- requests and answers
+
+    def begin(self, request: web.Request) -> web.Request:
+        """Returns the request, checked for what the parser lets through.
+
+        Raises:
+            MalformedRequest: framing, version or target that could be read in two ways.
+            ExpectationFailed: an expectation other than 100-continue.
+        """
+        self.flow = None
+        self._behind = 0
+        self.expects_100 = False
+        _check_head(request)
+        expected = request.headers.get(hdrs.EXPECT)
+        if expected is None or request.version < HttpVersion11:
+            return request
+        if expected.lower() != "100-continue":
+            raise ExpectationFailed
+        self.expects_100 = True
+        # aiohttp would send the 100 before any handler has seen the key
+        return request.clone(headers=[pair for pair in request.headers.items() if pair[0] != hdrs.EXPECT])
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow the current one on this connection."""
+        whole = self._body is None or self._body.is_eof()
+        return whole and not (self._close or self._force_close or self.expects_100)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Ends the answer; half a streamed answer is cut, never continued with anything else."""
+        flow, self.flow = self.flow, None
+        if flow is not None and flow.started:
+            whole = resp is flow.response and flow.finished
+        else:
+            whole = resp.prepared or not request.writer.output_size
+            if not resp.prepared:
+                resp.headers[hdrs.SERVER] = SERVER  # not aiohttp's and Python's version
+            if request.version < HttpVersion11 or not self.reusable:
+                resp.force_close()
+        if not whole:
+            self.cut()
+            return resp, True
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's signature; it quotes what was sent
+    ) -> web.StreamResponse:
+        """Returns the answer to what the parser refused (400) or a handler let escape."""
+        if status == HTTPStatus.BAD_REQUEST:
+            self._connections.events["malformed"] += 1
+            return refusal(MalformedRequest(), Dialect.GPUSHARE)
+        self.log_exception("A request handler failed", exc_info=exc)
+        return refusal(Internal("no id"), dialect_of(request.path))
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Logs where something failed, without the message of the exception: it may quote the request."""
+        exc = kw.get("exc_info")
+        frames = traceback.format_tb(exc.__traceback__) if isinstance(exc, BaseException) else []
+        _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(frames))
+
+
+class ClientServer(web.Server):
+    """aiohttp's server, making our connections."""
+
+    def __init__(self, inner: web.Server, *, places: Connections, timeouts: Timeouts) -> None:
+        super().__init__(
+            self._answer,
+            request_factory=inner.request_factory,
+            handler_cancellation=True,
+            loop=inner._loop,  # noqa: SLF001 - the loop of the same server
+        )
+        self.places = places
+        self.timeouts = timeouts
+        self._inner = inner.request_handler
+
+    def __call__(self) -> ClientConnection:
+        """Returns the protocol of a new connection."""
+        return ClientConnection(self, loop=self._loop)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = connection_of(request)
+        try:
+            checked = connection.begin(cast("web.Request", request))
+        except GpushareError as error:
+            return refusal(error, dialect_of(request.path))
+        return await self._inner(checked)
+
+
+class ClientRunner(web.AppRunner):
+    """aiohttp's runner with our server; ``connections`` holds the counts."""
+
+    def __init__(
+        self, app: web.Application, *, connections: Connections, timeouts: Timeouts, shutdown_s: float
+    ) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=shutdown_s)
+        self.connections = connections
+        self._timeouts = timeouts
+
+    async def _make_server(self) -> web.Server:
+        return ClientServer(await super()._make_server(), places=self.connections, timeouts=self._timeouts)
+
+
+def connection_of(request: web.BaseRequest) -> ClientConnection:
+    """Returns the connection a request came on."""
+    return cast("ClientConnection", request.protocol)
+
+
+def check_parser() -> None:
+    """Raises RuntimeError unless aiohttp reads requests with its C parser.
+
+    The Python one takes malformed requests that the C one refuses.
+    """
+    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise RuntimeError(
+            "aiohttp runs without its C parser here. Install a binary wheel of aiohttp, and unset "
+            "AIOHTTP_NO_EXTENSIONS."
+        )
+
+
+def refusal(error: GpushareError, dialect: Dialect) -> web.Response:
+    """Returns the answer to a request that is not let in; the connection closes after it."""
+    rendered = _rendered(error, dialect)
+    response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
+    response.force_close()
+    return response
+
+
+def raw_answer(error: GpushareError) -> bytes:
+    """Returns a whole answer as bytes, for where there is no request to answer."""
+    rendered = _rendered(error, Dialect.GPUSHARE)
+    headers = {**rendered.headers, "Content-Length": str(len(rendered.body)), "Connection": "close"}
+    return raw_head(rendered.status, headers) + rendered.body
+
+
+def raw_head(status: int, headers: dict[str, str]) -> bytes:
+    """Returns status line and header block, with ``Date`` and ``Server``.
+
+    Raises:
+        ValueError: a header that would not stay one header.
+    """
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    everything = {**headers, "Date": formatdate(usegmt=True), "Server": SERVER}
+    fields = [f"{name}: {value}" for name, value in everything.items()]
+    if not all(field.isprintable() for field in fields):
+        raise ValueError("a response header holds a control character")
+    return "\r\n".join([f"HTTP/1.1 {status} {reason}", *fields, "\r\n"]).encode()
+
+
+def _rendered(error: GpushareError, dialect: Dialect) -> Rendered:
+    return render(error, dialect, request_id="")
+
+
+def _check_head(request: web.Request) -> None:
+    """Raises MalformedRequest for what the parser accepts and we do not."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise MalformedRequest("version")
+    target = request.raw_path
+    if not (target.startswith("/") and target.isascii() and target.isprintable()):
+        raise MalformedRequest("target")
+    coding = request.headers.get(hdrs.TRANSFER_ENCODING)
+    if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
+        raise MalformedRequest("transfer coding")
+
+
+def _address(wire: asyncio.Transport) -> str:
+    """Returns the peer's address; empty where there is none (a UNIX socket, a peer already gone)."""
+    peer = wire.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -1,0 +1,268 @@
+"""What handlers use of a client's connection: the body that comes in and the answer that goes out.
+
+Called by: ``web.inference`` and ``app``.  How aiohttp works inside is known to ``web.protocol`` alone.
+Rules: an answer written through a ``ResponseSink`` goes straight to the socket's transport: no task, no
+future and no copy of ours per chunk.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.web_protocol import RequestPayloadError
+
+from gpushare.core.errors import BodyTooLarge, MalformedRequest, RequestTimeout
+from gpushare.web.connections import ConnectionLimits, Connections
+from gpushare.web.protocol import (
+    SERVER,
+    ClientRunner,
+    Timeouts,
+    check_parser,
+    connection_of,
+    raw_head,
+)
+
+BODY_BYTES_PER_S = 256 * 1024
+"""A declared body gets one second more for each of these."""
+BODY_IDLE_S = 10.0
+"""Longest gap inside a body."""
+
+
+def make_runner(
+    app: web.Application,
+    *,
+    limits: ConnectionLimits,
+    timeouts: Timeouts | None = None,
+    shutdown_s: float = 5.0,
+) -> ClientRunner:
+    """Returns the runner that serves ``app`` on connections of ours.
+
+    Args:
+        app: not started yet.
+        limits: how many connections may be open; ``runner.connections`` holds the counts.
+        timeouts: of connections; None for the defaults.
+        shutdown_s: how long the clean-up waits for handlers, up to twice; drain first.
+
+    Raises:
+        RuntimeError: aiohttp runs without its C parser.
+    """
+    check_parser()
+    app.on_response_prepare.append(_name_server)
+    return ClientRunner(
+        app, connections=Connections(limits), timeouts=timeouts or Timeouts(), shutdown_s=shutdown_s
+    )
+
+
+async def _name_server(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Names the server on answers a handler streams through aiohttp."""
+    response.headers["Server"] = SERVER
+
+
+def key_accepted(request: web.Request) -> None:
+    """Tells the connection that a key was accepted on it: it no longer counts as anonymous."""
+    connection_of(request).accept()
+
+
+async def continue_100(request: web.Request) -> None:
+    """Asks a client that waits for it to send its body; call once key and declared size are accepted."""
+    connection = connection_of(request)
+    if connection.expects_100:
+        connection.expects_100 = False
+        if request.transport is not None and not request.transport.is_closing():
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def read_body(request: web.Request, *, limit: int, timeout_s: float) -> bytes:
+    """Returns the whole request body.
+
+    Args:
+        request: whose body was not read yet.
+        limit: bytes.
+        timeout_s: for the whole body, extended by a second for every 256 KiB it declares.
+
+    Raises:
+        BodyTooLarge: declared, or found while reading, before more than ``limit`` is kept.
+        RequestTimeout: the body as a whole, or its next piece, came too late.
+        MalformedRequest: the framing of the body is broken.
+    """
+    declared = request.content_length or 0
+    if declared > limit:
+        raise BodyTooLarge(limit, declared)
+    await continue_100(request)
+    total_s = timeout_s + declared / BODY_BYTES_PER_S
+    try:
+        return await _read_all(request, limit=limit, total_s=total_s)
+    except TimeoutError:
+        raise RequestTimeout(total_s) from None
+    except RequestPayloadError:
+        raise MalformedRequest("body") from None
+
+
+async def _read_all(request: web.Request, *, limit: int, total_s: float) -> bytes:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + total_s
+    pieces: list[bytes] = []
+    size = 0
+    async with asyncio.timeout(None) as deadline:
+        while not request.content.at_eof():
+            deadline.reschedule(min(end, loop.time() + BODY_IDLE_S))
+            piece = await request.content.readany()
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(limit)
+            pieces.append(piece)
+    if failure := request.content.exception():
+        raise failure
+    return b"".join(pieces)
+
+
+class SentResponse(web.StreamResponse):
+    """An answer that is already written, in the shape aiohttp wants back: there is nothing left to do."""
+
+    def __init__(self, status: int, *, reusable: bool) -> None:
+        super().__init__(status=status)
+        self._reusable = reusable
+
+    @property
+    def prepared(self) -> bool:
+        """Always: headers cannot be added any more."""
+        return True
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether aiohttp keeps the connection."""
+        return self._reusable
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Does nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Does nothing."""
+
+
+class ResponseSink:
+    """An answer written straight to the client's transport; fits ``engine.ports.Sink``.
+
+    Return ``response`` from the handler.  If the handler fails after ``start``, or returns before ``finish``,
+    the connection is cut.  A client that leaves cancels the handler; ``abort`` does not.
+
+    Args:
+        request: to answer.
+        headers: sent besides those given to ``start``.
+    """
+
+    def __init__(self, request: web.Request, *, headers: Mapping[str, str] | None = None) -> None:
+        self.started = False
+        self.finished = False
+        self._request = request
+        self._connection = connection_of(request)
+        self._connection.flow = self
+        self._headers = headers or {}
+        self._response: SentResponse | None = None
+        self._bodyless = request.method == "HEAD"
+        self._chunked = False
+        self._left: int | None = None  # bytes still owed of a declared length
+        self._pause: Callable[[], None] | None = None
+        self._resume: Callable[[], None] | None = None
+
+    @property
+    def response(self) -> SentResponse:
+        """What the handler returns.
+
+        Raises:
+            RuntimeError: the answer was not started.
+        """
+        if self._response is None:
+            raise RuntimeError("the answer was not started")
+        return self._response
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Sends status and headers; the length they declare frames the body, else chunks do.
+
+        Raises:
+            ValueError: a header that would not stay one header.
+        """
+        fields = {name.title(): value for name, value in {**headers, **self._headers}.items()}
+        modern = self._request.version >= HttpVersion11
+        self._bodyless = self._bodyless or status in (204, 304)
+        if not self._bodyless:
+            self._frame(fields, modern=modern)
+        reusable = modern and self._request.keep_alive and self._connection.reusable
+        if not reusable:
+            fields["Connection"] = "close"
+        head = raw_head(status, fields)
+        self.started = True
+        self._response = SentResponse(status, reusable=reusable)
+        if (transport := self._open()) is not None:
+            transport.write(head)
+
+    def _frame(self, fields: dict[str, str], *, modern: bool) -> None:
+        """Decides how the client finds the end of the body; before HTTP/1.1 that may be the close."""
+        if "Content-Length" in fields:
+            self._left = int(fields["Content-Length"])
+        elif modern:
+            self._chunked = True
+            fields["Transfer-Encoding"] = "chunked"
+
+    def write(self, data: bytes) -> None:
+        """Queues body bytes and sends what the socket takes now."""
+        transport = self._open()
+        if transport is None or not data or self.finished or self._bodyless:
+            return
+        if self._chunked:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            return
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:  # the surplus would be read as the next answer
+                self.abort()
+                return
+        transport.write(data)
+
+    def finish(self) -> None:
+        """Ends the message; one that is shorter than it declared is cut instead.  Idempotent."""
+        if self.finished or not self.started:
+            return
+        if self._left:
+            self.abort()
+            return
+        transport = self._open()
+        if transport is not None and self._chunked:
+            transport.write(b"0\r\n\r\n")
+        self.finished = True
+        self.set_flow(None, None)
+
+    def abort(self) -> None:
+        """Cuts the connection, so that the client can tell the answer is not whole.  Idempotent."""
+        self._connection.cut()
+
+    def backlog(self) -> int:
+        """Returns the bytes in our process that the client has not taken."""
+        transport = self._open()
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    def set_flow(self, pause: Callable[[], None] | None, resume: Callable[[], None] | None) -> None:
+        """Sets what is called at the high and the low water mark; ``pause`` at once if above already."""
+        self._pause, self._resume = pause, resume
+        if pause is not None and self._connection.writing_paused:
+            pause()
+
+    async def drained(self) -> None:
+        """Waits until the backlog is empty or the client has gone."""
+        await self._connection.drained()
+
+    def pause(self) -> None:
+        """Called by the connection: the backlog passed its high-water mark."""
+        if self._pause is not None:
+            self._pause()
+
+    def resume(self) -> None:
+        """Called by the connection: the backlog is below its low-water mark."""
+        if self._resume is not None:
+            self._resume()
+
+    def _open(self) -> asyncio.Transport | None:
+        """Returns the client's transport while it can take bytes."""
+        transport = self._connection.transport
+        return None if transport is None or transport.is_closing() else transport
