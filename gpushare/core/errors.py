@@ -96,15 +96,24 @@ class BodyTooLarge(InvalidRequest):
         super().__init__(f"{size}; the limit here is {_size(limit)}. Pictures are the usual reason.")
 
 
+class MalformedRequest(InvalidRequest):
+    """400: not a request of the HTTP that is understood here; what was sent is never quoted."""
+
+    code = "malformed_request"
+
+    def __init__(self, what: str = "request") -> None:
+        super().__init__(f"The HTTP {what} is not valid here. The connection is closed.")
+
+
 class RequestTimeout(InvalidRequest):
-    """408: the body did not arrive in time."""
+    """408: the headers or the body did not arrive in time."""
 
     code = "request_timeout"
     status = 408
     outcome = Outcome.CLIENT_GONE_BODY
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request body did not arrive within {seconds:.0f} s. Send it again.")
+    def __init__(self, seconds: float, part: str = "body") -> None:
+        super().__init__(f"The request {part} did not arrive within {seconds:.0f} s. Send it again.")
 
 
 class ExpectationFailed(InvalidRequest):
