@@ -1,0 +1,219 @@
+"""The typed configuration: every setting, its default, its bounds, and what must hold between settings.
+
+Owns: nothing; a ``Config`` is immutable and replaced whole on reload.  Rules: attribute names are the
+setting names; times are float seconds and sizes int bytes; the annotated reference is ``config.toml``, which
+a test holds equal to the defaults here.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from gpushare.core import forms
+from gpushare.core.forms import Form
+from gpushare.core.schema import Reading, Wrong, read
+
+
+def _as(form: Form) -> Meta:
+    return Meta(extra={"form": form})
+
+
+Seconds = Annotated[float, _as(forms.TIME)]
+SecondsOrZero = Annotated[float, _as(forms.TIME_OR_ZERO)]
+SecondsOrAuto = Annotated[float | None, _as(forms.TIME_OR_AUTO)]
+Bytes = Annotated[int, _as(forms.SIZE)]
+Listen = Annotated[str, _as(forms.LISTEN)]
+Url = Annotated[str, _as(forms.URL)]
+PublicUrl = Annotated[str, _as(forms.PUBLIC_URL)]
+Origin = Annotated[str, _as(forms.ORIGIN)]
+Host = Annotated[str, _as(forms.HOST)]
+Ip = Annotated[str, _as(forms.IP)]
+Network = Annotated[str, _as(forms.NETWORK)]
+Slots = Annotated[int, Meta(ge=1, le=256)]
+Places = Annotated[int, Meta(ge=1, le=100_000)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """``[server]``: the address, and the limits of connections and bodies."""
+
+    listen: Listen = "127.0.0.1:11435"
+    public_url: PublicUrl = ""
+    name: Annotated[str, Meta(max_length=64)] = ""
+    trusted_proxies: tuple[Ip, ...] = ("127.0.0.1", "::1")
+    allowed_hosts: tuple[Host, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
+    max_body: Bytes = 32_000_000
+    body_memory: Bytes = 256_000_000
+    header_timeout: Seconds = 15.0
+    body_timeout: Seconds = 30.0
+    keepalive_timeout: Seconds = 75.0
+    write_stall: Seconds = 30.0
+    finish_timeout: Seconds = 10.0
+    shutdown_grace: SecondsOrZero = 60.0
+    max_connections: Places = 512
+    max_connections_per_address: Places = 64
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of ``listen``."""
+        return forms.address(self.listen)
+
+
+class Ollama(Struct, frozen=True, kw_only=True):
+    """``[ollama]``: where Ollama listens and how long it may take."""
+
+    url: Url = "http://127.0.0.1:11434"
+    cloud: bool = False
+    connect_timeout: Seconds = 3.0
+    send_timeout: Seconds = 10.0
+    first_byte_timeout: SecondsOrZero = 330.0
+    idle_timeout: SecondsOrZero = 360.0
+    total_timeout: SecondsOrZero = 900.0
+    health_interval: Seconds = 5.0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of ``url``."""
+        return forms.url_address(self.url)
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """``[queue]``: slots, limits of waiting, and how turns are shared out.  None means ``"auto"``."""
+
+    slots: Slots = 1
+    embedding_slots: Slots = 2
+    max_waiting: Places = 64
+    max_waiting_per_person: Places = 8
+    max_wait: Seconds = 240.0
+    quantum: SecondsOrAuto = None
+    background_weight: Share = 0.11
+    stay_on_model: SecondsOrAuto = None
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    """``[auth]``: what needs a key, and how keys act."""
+
+    anonymous_models: bool = True
+    key_in_path: bool = True
+    revoke_running: Literal["finish", "cut"] = "finish"
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """``[status]``: what viewers of the status page see."""
+
+    anonymous: Literal["summary", "off"] = "summary"
+    people: Literal["names", "initials", "hidden"] = "names"
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """``[metrics]``: who may read ``/metrics``, and whether it names people."""
+
+    enabled: bool = True
+    allow: tuple[Network, ...] = (
+        "127.0.0.0/8",
+        "::1",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+    )
+    people: bool = True
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """``[log]``: how much is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """``[state]``: where keys are kept.  Empty: the service's state directory, else the person's own."""
+
+    dir: str = ""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """The whole configuration; ``Config()`` is what an empty file gives."""
+
+    server: Server = Server()
+    ollama: Ollama = Ollama()
+    queue: Queue = Queue()
+    auth: Auth = Auth()
+    status: Status = Status()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+    state: State = State()
+
+
+def parse(
+    text: str, *, source: str, env: Mapping[str, str], options: Mapping[str, str] | None = None
+) -> Config:
+    """Returns the configuration that a file, the environment and command-line options give together.
+
+    Args:
+        text: the file's text; empty for none.
+        source: the file's path, for problems.
+        env: variables ``GPUSHARE_<SECTION>__<NAME>`` win over the file; all others are ignored.
+        options: settings such as ``{"server.listen": "0.0.0.0:11435"}`` win over both.
+
+    Raises:
+        ConfigErrors: with every problem found, each with its place.
+    """
+    return load(text, source=source, env=env, options=options).value
+
+
+def load(
+    text: str, *, source: str, env: Mapping[str, str], options: Mapping[str, str] | None = None
+) -> Reading[Config]:
+    """As ``parse``, and tells for each setting that is not a default where its value came from."""
+    return read(text, Config, source=source, env=env, options=options, judge=_contradictions)
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """Returns one sentence for each setting that works but opens a door or loses requests."""
+    return tuple(_warnings(config))
+
+
+def _contradictions(config: Config) -> Iterator[Wrong]:
+    """Yields what is wrong between settings that are each right by themselves."""
+    server, ollama, queue = config.server, config.ollama, config.queue
+    if server.address == ollama.address:
+        yield Wrong("ollama.url", "is the address gpushare itself listens on (server.listen)")
+    if server.max_body > server.body_memory // 2:
+        yield Wrong("server.max_body", "must be at most half of server.body_memory, one person's share of it")
+    if server.max_connections_per_address > server.max_connections:
+        yield Wrong("server.max_connections_per_address", "must not be over server.max_connections")
+    if queue.max_waiting_per_person > queue.max_waiting:
+        yield Wrong("queue.max_waiting_per_person", "must not be over queue.max_waiting")
+    if 0 < ollama.first_byte_timeout <= ollama.connect_timeout:
+        yield Wrong("ollama.first_byte_timeout", "must be longer than ollama.connect_timeout")
+    if ollama.total_timeout and ollama.total_timeout <= max(ollama.idle_timeout, ollama.first_byte_timeout):
+        yield Wrong(
+            "ollama.total_timeout",
+            "must be longer than ollama.idle_timeout and ollama.first_byte_timeout, or 0",
+        )
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    if not _is_loopback(config.server.address[0]):
+        yield (
+            f"server.listen is {config.server.listen}: other machines reach it without TLS. "
+            "Let only your own network through the firewall."
+        )
+    if not _is_loopback(config.ollama.address[0]):
+        yield (
+            f"ollama.url is {config.ollama.url}: who reaches that address goes round the queue. "
+            "Keep Ollama on 127.0.0.1."
+        )
+    if config.queue.max_wait >= 300:
+        yield "queue.max_wait is 5 min or more: most tools give up by then, so their requests wait in vain."
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

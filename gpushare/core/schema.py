@@ -1,0 +1,251 @@
+"""Reading a TOML text into a msgspec structure, with every problem reported at once and at its place.
+
+Called by: ``core.config`` and ``core.keys``.  Rules: the structure is the schema, nothing is listed twice; a
+value of the wrong type is never coerced (``"2"`` is no number); one mistake gives one problem.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
+
+from gpushare.core.leaves import as_toml, convert, fix, mismatch, shown, to_toml, written
+from gpushare.core.places import Path, Place, places
+from gpushare.core.problems import ConfigErrors, Problem, near
+
+ENV_PREFIX = "GPUSHARE_"
+
+S = TypeVar("S", bound=Struct)
+
+
+class Wrong(NamedTuple):
+    """What a judge of the finished structure says of one setting (``queue.slots``, ``key.0.id``)."""
+
+    setting: str
+    message: str
+
+
+class Setting(NamedTuple):
+    """One setting of a structure: its dotted name, and its value as TOML."""
+
+    name: str
+    toml: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[S]):
+    """A structure, and for each setting that was given where its value came from."""
+
+    value: S
+    origins: Mapping[str, str]
+
+
+def read(
+    text: str,
+    schema: type[S],
+    *,
+    source: str,
+    judge: Callable[[S], Iterable[Wrong]],
+    env: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Reading[S]:
+    """Reads the text, the environment and the options into one structure.
+
+    Args:
+        text: TOML.
+        schema: a structure whose fields are structures (tables) or lists of them (lists of tables).
+        source: the text's name in problems.
+        judge: says what is wrong between values that are each right.
+        env: variables ``GPUSHARE_<TABLE>__<NAME>`` win over the text.
+        options: ``{"table.name": text}`` wins over both.
+
+    Raises:
+        ConfigErrors: with every problem found.
+    """
+    walk = _Walk(text, source, schema)
+    for override in (*_from_env(env or {}), *_from_options(options or {})):
+        walk.add_override(override)
+    value = walk.table(walk.parse(), schema, ())
+    if value is not None and not walk.problems:
+        for wrong in judge(value):
+            walk.report(tuple(wrong.setting.split(".")), wrong.message)
+    if value is None or walk.problems:
+        in_order = sorted(walk.problems, key=lambda problem: problem.line or len(text))
+        raise ConfigErrors(tuple(in_order))
+    return Reading(value, walk.origins)
+
+
+def settings(value: Struct, prefix: str = "") -> Iterator[Setting]:
+    """Yields every setting of a structure of tables in the order of its definition."""
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        name = f"{prefix}{field.encode_name}"
+        if isinstance(inner, Struct):
+            yield from settings(inner, f"{name}.")
+        else:
+            yield Setting(name, to_toml(written(inner, field.type)))
+
+
+class _Override(NamedTuple):
+    origin: str
+    path: Path
+    text: str
+
+
+def _from_env(env: Mapping[str, str]) -> Iterator[_Override]:
+    for name in sorted(env):
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
+            yield _Override(f"environment {name}", path, env[name])
+
+
+def _from_options(options: Mapping[str, str]) -> Iterator[_Override]:
+    for setting, text in options.items():
+        path = tuple(setting.split("."))
+        yield _Override(f"option --{path[-1]}", path, text)
+
+
+class _Walk:
+    """One pass over a parsed text: builds the structure and collects problems and origins."""
+
+    def __init__(self, text: str, source: str, root: type[Struct]) -> None:
+        self.problems: list[Problem] = []
+        self.origins: dict[str, str] = {}
+        self._text = text
+        self._source = source
+        self._root = root
+        self._places: dict[Path, Place] = {}
+        self._overrides: dict[Path, _Override] = {}
+
+    def parse(self) -> dict[str, object]:
+        """Returns the text as plain tables; a text that is no TOML is one problem and counts as empty."""
+        try:
+            tree = tomllib.loads(self._text)
+            self._places = places(self._text)
+        except RecursionError:
+            self.problems.append(Problem(source=self._source, message="nested too deeply"))
+        except ValueError as error:
+            self.problems.append(self._syntax(str(error)))
+        else:
+            return tree
+        return {}
+
+    def add_override(self, override: _Override) -> None:
+        """Notes a value from outside of the text; an unknown name is a problem."""
+        inner: Any = self._root
+        for key in override.path:
+            known = {field.encode_name: field.type for field in fields(inner)} if _is_table(inner) else {}
+            if key not in known:
+                hint = near(str(key), known)
+                self.problems.append(Problem(source=override.origin, message="no such setting", hint=hint))
+                return
+            inner = known[str(key)]
+        self._overrides[override.path] = override
+
+    def table(self, raw: object, schema: type[S], path: Path) -> S | None:
+        """Returns the structure for one table, None when a required value is missing or wrong."""
+        if not isinstance(raw, dict):
+            self.report(path, f"expected a table, got {shown(raw)}")
+            return None
+        known = fields(schema)
+        names = [field.encode_name for field in known]
+        for key in raw:
+            if key not in names:
+                what = "setting" if path else "section"
+                self.report((*path, key), f"no such {what}", near(key, names) or self._home(key))
+        values = {field.name: self._field(raw, field, path) for field in known}
+        given = {name: value for name, value in values.items() if value is not NODEFAULT}
+        complete = all(field.name in given for field in known if field.required)
+        return schema(**given) if complete else None
+
+    def report(self, path: Path, message: str, hint: str = "") -> None:
+        """Adds a problem at a setting: in the text, or wherever its value came from."""
+        if path in self._overrides:
+            origin = self._overrides[path].origin
+            self.problems.append(Problem(source=origin, message=message, hint=hint))
+            return
+        place = next(
+            (self._places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._places), None
+        )
+        problem = Problem(source=self._source, setting=_dotted(path), message=message, hint=hint)
+        self.problems.append(self._at(problem, place) if place else problem)
+
+    def _field(self, raw: dict[str, object], field: FieldInfo, path: Path) -> object:
+        """Returns the value for one field, NODEFAULT for its default or after a problem."""
+        here = (*path, field.encode_name)
+        if _is_table(field.type):
+            return self.table(raw.get(field.encode_name, {}), field.type, here)
+        if _is_tables(field.type):
+            return self._tables(raw.get(field.encode_name, []), get_args(field.type)[0], here)
+        if here in self._overrides:
+            return self._overridden(self._overrides[here], field)
+        if field.encode_name in raw:
+            return self._leaf(raw[field.encode_name], field, here)
+        if field.required:
+            self.report(path, f"{field.encode_name} is missing")
+        return NODEFAULT
+
+    def _home(self, name: str) -> str:
+        """Names the table that a setting in the wrong table belongs to."""
+        for table in fields(self._root):
+            if _is_table(table.type) and name in [field.encode_name for field in fields(table.type)]:
+                return f"it belongs under [{table.encode_name}]"
+        return ""
+
+    def _tables(self, raw: object, schema: type[Struct], path: Path) -> object:
+        if not isinstance(raw, list):
+            self.report(path, f"expected a list of tables, got {shown(raw)}")
+            return NODEFAULT
+        return tuple(self.table(item, schema, (*path, index)) for index, item in enumerate(raw))
+
+    def _leaf(self, raw: object, field: FieldInfo, path: Path) -> object:
+        try:
+            value = convert(raw, field.type)
+        except ValueError:
+            self.report(path, mismatch(raw, field.type), fix(raw, field))
+            return NODEFAULT
+        line = self._places[path].line if path in self._places else 0
+        self.origins[_dotted(path)] = f"{self._source}:{line}"
+        return value
+
+    def _overridden(self, override: _Override, field: FieldInfo) -> object:
+        """Reads a value from outside: as TOML if that fits, else as plain text."""
+        candidates = [*as_toml(override.text), override.text]
+        for candidate in candidates:
+            try:
+                value = convert(candidate, field.type)
+            except ValueError:
+                continue
+            self.origins[_dotted(override.path)] = override.origin
+            return value
+        self.report(override.path, mismatch(candidates[0], field.type))
+        return NODEFAULT
+
+    def _syntax(self, message: str) -> Problem:
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
+        if found is None or found[2] is None:
+            said = found[1] if found else message
+            return Problem(source=self._source, message=f"not TOML: {said}")
+        place = Place(line=int(found[2]), column=int(found[3]), width=1)
+        return self._at(Problem(source=self._source, message=f"not TOML: {found[1]}"), place)
+
+    def _at(self, problem: Problem, place: Place) -> Problem:
+        lines = self._text.split("\n")
+        text = lines[place.line - 1].rstrip("\r") if place.line <= len(lines) else ""
+        return replace(problem, line=place.line, column=place.column, width=place.width, line_text=text)
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _is_tables(kind: object) -> bool:
+    return any(map(_is_table, get_args(kind)))
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
