@@ -1,0 +1,61 @@
+"""Model names: when two of them mean one model, and which of them leave this GPU.
+
+Called by: ``core.body``, and whoever compares a name with a list from Ollama.
+Rules: names are compared only in canonical form, the form of Ollama's own lists (``types/model/name.go``):
+lower case, without the default registry and namespace, with a tag.
+"""
+
+import re
+from collections.abc import Iterable
+
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
+_NAME = re.compile(
+    rf"(?:https?://)?(?:[A-Za-z0-9_][A-Za-z0-9._:-]{{0,127}}/)?(?:{_PART}/)?{_PART}(?::{_PART}){{0,2}}"
+)
+_DEFAULTS = ("http://", "https://", "registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
+
+
+def is_model_name(name: str) -> bool:
+    """Whether Ollama could have a model of this name: ``[host/][namespace/]model[:tag][:source]``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def canonical_model(name: str) -> str:
+    """Returns the one spelling under which a model is compared, queued and counted.
+
+    ``llama3.2``, ``Llama3.2:latest`` and ``registry.ollama.ai/library/llama3.2`` are one model.
+    """
+    name = _without_defaults(name.lower()).removesuffix(":local")
+    has_tag = name.rfind(":") > name.rfind("/")
+    return name if has_tag else f"{name}:latest"
+
+
+def is_cloud(name: str) -> bool:
+    """Whether Ollama would send a call for this model to ollama.com instead of running it here.
+
+    The tag decides (``internal/modelref``): ``cloud``, or one that ends in ``-cloud``.
+    """
+    tag = canonical_model(name).rpartition(":")[2]
+    return "/" not in tag and (tag == "cloud" or tag.endswith("-cloud"))
+
+
+def may_use(patterns: Iterable[str], model: str) -> bool:
+    """Whether a key limited to these names may use the model; no patterns means every model.
+
+    A pattern is a name, or the beginning of one followed by ``*``.
+    """
+    patterns = tuple(patterns)
+    wanted = canonical_model(model)
+    return not patterns or any(_matches(pattern, wanted) for pattern in patterns)
+
+
+def _matches(pattern: str, wanted: str) -> bool:
+    if pattern.endswith("*"):
+        return wanted.startswith(_without_defaults(pattern[:-1].lower()))
+    return canonical_model(pattern) == wanted
+
+
+def _without_defaults(name: str) -> str:
+    for prefix in _DEFAULTS:
+        name = name.removeprefix(prefix)
+    return name
