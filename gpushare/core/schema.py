@@ -72,7 +72,7 @@ def read(
     value = walk.table(walk.parse(), schema, ())
     if value is not None and not walk.problems:
         for wrong in judge(value):
-            walk.report(tuple(wrong.setting.split(".")), wrong.message)
+            walk.report(_path(wrong.setting), wrong.message)
     if value is None or walk.problems:
         in_order = sorted(walk.problems, key=lambda problem: problem.line or len(text))
         raise ConfigErrors(tuple(in_order))
@@ -245,6 +245,10 @@ def _is_table(kind: object) -> bool:
 
 def _is_tables(kind: object) -> bool:
     return any(map(_is_table, get_args(kind)))
+
+
+def _path(dotted: str) -> Path:
+    return tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
 
 
 def _dotted(path: Path) -> str:

@@ -1,0 +1,323 @@
+"""API keys: how one is made, kept as a hash, looked up and judged.
+
+Owns: nothing; a ``KeyRing`` is immutable and replaced whole when the key file changes.  Called by:
+``edge.files`` (load and save), ``web.inference`` (authenticate), ``cli.key`` (edit).  Rules: no key is kept,
+only its SHA-256, which is enough because 154 bits of it are random; unknown and wrong take the same path and
+get the same words; only the holder of a matching key learns that it has ended; weight and limits belong to
+the owner, so that a second key buys nothing.
+"""
+
+import hashlib
+import hmac
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from gpushare.core.errors import KeyExpired, KeyUnknown
+from gpushare.core.forms import Form, Unfit
+from gpushare.core.model import Principal, Role, Service
+from gpushare.core.people import look_alike, name_problem
+from gpushare.core.schema import Wrong, read
+
+PREFIX = "gs_"
+ENTROPY_BYTES = 32  # what ``new_key`` needs: 3 for the id, the rest for 26 base62 characters
+SECRET_MAX = 256  # a longer text is no key and is not hashed
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY = re.compile(r"gs_([0-9a-f]{6})_[0-9A-Za-z]+", re.ASCII)
+_NOBODY = hashlib.sha256(b"").hexdigest()  # compared with when the id is unknown
+
+
+def new_key(entropy: bytes) -> str:
+    """Makes a key: ``gs_``, 6 hexadecimal digits (the public id), ``_``, 26 random and 6 check characters.
+
+    Raises:
+        ValueError: less than ``ENTROPY_BYTES`` of entropy.
+    """
+    if len(entropy) < ENTROPY_BYTES:
+        raise ValueError(len(entropy))
+    body = f"{PREFIX}{entropy[:3].hex()}_{_base62(int.from_bytes(entropy[3:]), 26)}"
+    return body + _checksum(body)
+
+
+def digest(secret: str) -> str:
+    """Returns the SHA-256 of a whole key in hexadecimal: all that is ever stored of it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text is meant as a key of ours: tools send all sorts of dummy values."""
+    return text.startswith(PREFIX)
+
+
+def key_id(secret: str) -> str:
+    """Returns the public id within a key, empty if the text has not the form of one."""
+    found = _KEY.fullmatch(secret)
+    return found[1] if found and len(secret) <= SECRET_MAX else ""
+
+
+def has_checksum(secret: str) -> bool:
+    """Whether the last 6 characters are the base62 CRC32 of the rest: typing errors need no look-up."""
+    return secret[-6:] == _checksum(secret[:-6])
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), 6)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(reversed(digits))
+
+
+class KeyState(StrEnum):
+    """Whether a key is good now."""
+
+    ACTIVE = "active"
+    EARLY = "not yet valid"
+    EXPIRED = "expired"
+    DISABLED = "disabled"
+    REVOKED = "revoked"
+
+
+def _person(value: object) -> str:
+    if not isinstance(value, str) or name_problem(value):
+        raise Unfit(value)
+    return value
+
+
+def _hex(digits: int) -> Form:
+    def read_hex(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value, re.ASCII):
+            raise Unfit(value)
+        return value
+
+    return Form(f"{digits} digits 0-9 a-f", read_hex)
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise Unfit(value)
+    return value.astimezone(UTC)
+
+
+Id = Annotated[str, Meta(extra={"form": _hex(6)})]
+Sha256 = Annotated[str, Meta(extra={"form": _hex(64)})]
+Name = Annotated[str, Meta(extra={"form": Form("a name of letters, digits, space and . _ - @", _person)})]
+Instant = Annotated[
+    datetime | None, Meta(extra={"form": Form("a time such as 2027-11-20T00:00:00Z", _instant)})
+]
+ModelPattern = Annotated[str, Meta(min_length=1, max_length=200)]
+Weight = Annotated[float, Meta(gt=0, le=1000)]
+Limit = Annotated[int, Meta(ge=0, le=100_000)]
+
+
+class KeyRecord(Struct, frozen=True, kw_only=True):
+    """One key as ``keys.toml`` holds it; limits of 0 mean "as configured for everybody"."""
+
+    id: Id
+    name: Name
+    sha256: Sha256
+    owner: Id = ""  # whoever has none owns itself, see below
+    role: Role = Role.PERSON
+    service: Service = msgspec.field(name="class", default=Service.INTERACTIVE)
+    weight: Weight = 1.0
+    models: tuple[ModelPattern, ...] = ()
+    max_waiting: Limit = 0
+    max_running: Limit = 0
+    created: Instant = None
+    not_before: Instant = None
+    expires: Instant = None
+    disabled: bool = False
+    revoked: Instant = None
+
+    def __post_init__(self) -> None:
+        if not self.owner:
+            force_setattr(self, "owner", self.id)
+
+    def state(self, now: datetime) -> KeyState:
+        """Returns whether the key is good at ``now``."""
+        if self.revoked:
+            return KeyState.REVOKED
+        if self.disabled:
+            return KeyState.DISABLED
+        if self.expires and now >= self.expires:
+            return KeyState.EXPIRED
+        if self.not_before and now < self.not_before:
+            return KeyState.EARLY
+        return KeyState.ACTIVE
+
+    def why(self, now: datetime) -> str:
+        """Completes "the key of erin ..." for a key that is not good."""
+        match self.state(now):
+            case KeyState.EXPIRED:
+                return f"expired on {self.expires:%Y-%m-%d}"
+            case KeyState.EARLY:
+                return f"is not valid before {self.not_before:%Y-%m-%d %H:%M} UTC"
+            case KeyState.REVOKED:
+                return "was revoked"
+            case state:
+                return f"is {state}"
+
+    def ended(self, now: datetime) -> bool:
+        """Whether the key will never be good again."""
+        return self.state(now) in (KeyState.REVOKED, KeyState.EXPIRED)
+
+
+class _KeyTable(Struct, frozen=True, kw_only=True):
+    key: tuple[KeyRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerTerms:
+    """What one owner has: a weight, and limits of which 0 means "as configured for everybody"."""
+
+    weight: float
+    max_waiting: int
+    max_running: int
+
+
+class NoSuchKey(LookupError):
+    """No key has this id, and nobody this name."""
+
+
+class NameTaken(ValueError):
+    """A live key of another owner has this name, or one that looks the same."""
+
+
+class KeyRing:
+    """Every key there is, found by its id."""
+
+    def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
+        self.records = tuple(records)
+        self._by_id = {record.id: record for record in self.records}
+        self._by_owner: dict[str, list[KeyRecord]] = {}
+        for record in self.records:
+            self._by_owner.setdefault(record.owner, []).append(record)
+
+    def authenticate(self, secret: str, *, now: datetime, host: str) -> Principal:
+        """Returns who presents a key; ``host`` names this server in a refusal.
+
+        Raises:
+            KeyUnknown: no key of ours: malformed, unknown or wrong, with one text for all.
+            KeyExpired: the key matches, but it has ended or has not begun.
+        """
+        public_id = key_id(secret)
+        record = self._by_id.get(public_id)
+        if not public_id or (record is None and not has_checksum(secret)):
+            raise KeyUnknown(host)
+        known = record.sha256 if record else _NOBODY
+        if not hmac.compare_digest(known, digest(secret)) or record is None:
+            raise KeyUnknown(host)
+        if record.state(now) is not KeyState.ACTIVE:
+            raise KeyExpired(record.name, record.why(now))
+        return self._principal(record, now)
+
+    def active(self, key_id: str, now: datetime) -> bool:
+        """Whether the key of this id is good at ``now``."""
+        record = self._by_id.get(key_id)
+        return record is not None and record.state(now) is KeyState.ACTIVE
+
+    def owners(self, now: datetime) -> dict[str, OwnerTerms]:
+        """Returns the terms of every owner with an active key."""
+        active = {owner: self._active(owner, now) for owner in self._by_owner}
+        return {owner: _terms(records) for owner, records in active.items() if records}
+
+    def _active(self, owner: str, now: datetime) -> list[KeyRecord]:
+        return [record for record in self._by_owner[owner] if record.state(now) is KeyState.ACTIVE]
+
+    def find(self, ref: str, now: datetime) -> tuple[KeyRecord, ...]:
+        """Returns the key of an id, or the keys of a name: those that have not ended, else all of them.
+
+        Raises:
+            NoSuchKey: there is none.
+        """
+        if ref in self._by_id:
+            return (self._by_id[ref],)
+        named = tuple(record for record in self.records if record.name == ref)
+        if not named:
+            raise NoSuchKey(ref)
+        return tuple(record for record in named if not record.ended(now)) or named
+
+    def added(self, record: KeyRecord, now: datetime) -> "KeyRing":
+        """Returns a ring with one more key.
+
+        Raises:
+            NameTaken: the name, or one that looks the same, belongs to a live key of another owner, or the
+                id is in use.
+        """
+        for other in self.records:
+            same = look_alike(record.name, other.name) and not other.ended(now)
+            if (same and (other.name, other.owner) != (record.name, record.owner)) or other.id == record.id:
+                raise NameTaken(other.name)
+        return KeyRing((*self.records, record))
+
+    def changed(self, ids: Iterable[str], **changes: object) -> "KeyRing":
+        """Returns a ring in which some keys have other values."""
+        wanted = set(ids)
+        return KeyRing(
+            msgspec.structs.replace(record, **changes) if record.id in wanted else record
+            for record in self.records
+        )
+
+    def tables(self) -> dict[str, object]:
+        """Returns the content of ``keys.toml``: ``[[key]]`` tables of plain values."""
+        plain = (msgspec.to_builtins(record, builtin_types=(datetime,)) for record in self.records)
+        return {
+            "key": [{name: value for name, value in table.items() if value is not None} for table in plain]
+        }
+
+    def _principal(self, record: KeyRecord, now: datetime) -> Principal:
+        terms = _terms(self._active(record.owner, now))
+        return Principal(
+            key_id=record.id,
+            name=record.name,
+            owner=record.owner,
+            role=record.role,
+            service=record.service,
+            weight=terms.weight,
+            models=record.models,
+            max_waiting=terms.max_waiting,
+            max_running=terms.max_running,
+        )
+
+
+def parse_keys(text: str, *, source: str) -> KeyRing:
+    """Reads ``keys.toml``.
+
+    Raises:
+        ConfigErrors: with every problem found.
+    """
+    return KeyRing(read(text, _KeyTable, source=source, judge=_same_ids).value.key)
+
+
+def _same_ids(table: _KeyTable) -> Iterator[Wrong]:
+    seen: set[str] = set()
+    for index, record in enumerate(table.key):
+        if record.id in seen:
+            yield Wrong(f"key.{index}.id", "is the id of another key")
+        seen.add(record.id)
+
+
+def _terms(records: list[KeyRecord]) -> OwnerTerms:
+    """The largest weight and the smallest limits of an owner's keys."""
+    return OwnerTerms(
+        weight=max(record.weight for record in records),
+        max_waiting=_smallest(record.max_waiting for record in records),
+        max_running=_smallest(record.max_running for record in records),
+    )
+
+
+def _smallest(limits: Iterable[int]) -> int:
+    return min((limit for limit in limits if limit), default=0)

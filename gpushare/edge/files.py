@@ -1,0 +1,210 @@
+"""TOML files in and out, where they are, and where the shipped files are.
+
+Owns: the key file on disk.  Rules: a file is replaced whole (temporary file, fsync, rename), so a reader and
+a crash see the old one or the new one; an edit holds a lock from read to rename, so two commands cannot lose
+each other's change; the key file is 0600 and refused when others can read it.
+"""
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import tomli_w
+
+import gpushare
+from gpushare.core.keys import KeyRing, parse_keys
+from gpushare.core.problems import ConfigErrors, Problem
+
+SYSTEM_CONFIG = Path("/etc/gpushare/config.toml")
+KEYS_HEADER = '# Written by gpushare; use "gpushare key". Holds no key, only their SHA-256.\n'
+_BIGGEST = 16_000_000  # bytes of a settings or key file: a device or a film is not read whole
+
+
+def asset(name: str) -> Path:
+    """Returns the path of a shipped file or folder: ``templates``, ``static``, ``config.toml``, ``systemd``.
+
+    They lie beside the package in a wheel and above it in a checkout; looking next to the imported package
+    is right for both, and for an editable install, whose copy in site-packages goes stale.
+    """
+    package = Path(gpushare.__file__).resolve().parent
+    shipped = package / "_assets"
+    return (shipped if shipped.is_dir() else package.parent) / name
+
+
+def reference_text() -> str:
+    """Returns the annotated reference configuration."""
+    return asset("config.toml").read_text(encoding="utf-8")
+
+
+def personal_config(env: Mapping[str, str]) -> Path:
+    """Returns where a person's own configuration belongs."""
+    base = env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "~").expanduser() / ".config"
+    return Path(base) / "gpushare" / "config.toml"
+
+
+def find_config(given: str | None, env: Mapping[str, str]) -> Path | None:
+    """Returns the configuration file: the first found wins, files are never merged.
+
+    One that is named (by ``given`` or ``$GPUSHARE_CONFIG``) counts as found even if it does not exist, so
+    that a misspelt name is an error and not a silent default.
+    """
+    if named := given or env.get("GPUSHARE_CONFIG"):
+        return Path(named)
+    return next((path for path in (personal_config(env), SYSTEM_CONFIG) if path.exists()), None)
+
+
+def read_text(path: Path) -> str:
+    """Returns the text of a settings file.
+
+    Raises:
+        ConfigErrors: it cannot be read, or is not UTF-8 text of a sensible size.
+    """
+    try:
+        with path.open("rb") as file:
+            return _decoded(file.read(_BIGGEST + 1), path)
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replaces a file whole: at every moment, the old or the new content is there.
+
+    Written by root, it belongs to the owner of its folder, so that the service can still read what an admin
+    edited.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            _give_to_owner(file.fileno(), path.parent)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def state_dir(configured: str, env: Mapping[str, str]) -> Path:
+    """Returns where keys are kept: as configured, else systemd's state directory, else the person's own."""
+    if named := configured or env.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(named).expanduser()
+    base = env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "~").expanduser() / ".local/state"
+    return Path(base) / "gpushare"
+
+
+def make_private_dir(path: Path) -> None:
+    """Makes the state directory, 0700, if it is not there.
+
+    Raises:
+        ConfigErrors: it cannot be made, or people other than its owner may write in it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unusable(path, f"cannot be used as the state directory ({error.strerror})") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
+
+
+class KeyFile:
+    """``keys.toml`` in the state directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "keys.toml"
+        self._seen = self._stamp()
+
+    def load(self) -> KeyRing:
+        """Returns the keys; no file is no keys.
+
+        Raises:
+            ConfigErrors: the file is unsafe, unreadable or wrong.
+        """
+        self._seen = self._stamp()
+        try:
+            # O_NOFOLLOW: a link could be pointed elsewhere by whoever may write its target.
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return KeyRing()
+        except OSError as error:
+            raise _unusable(self.path, f"cannot be read ({error.strerror})") from error
+        with os.fdopen(handle, "rb") as file:
+            _check_private(os.fstat(handle), self.path)
+            text = _decoded(file.read(_BIGGEST + 1), self.path)
+        return parse_keys(text, source=str(self.path))
+
+    def changed(self) -> bool:
+        """Whether the file is another one than at the last ``load``."""
+        return self._stamp() != self._seen
+
+    def edit(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+        """Replaces the keys by what ``change`` makes of them, and returns them.
+
+        Raises:
+            ConfigErrors: as ``load``; nothing was changed then, nor when ``change`` raises.
+        """
+        make_private_dir(self.path.parent)
+        with self._lock():
+            ring = change(self.load())
+            write_text(self.path, KEYS_HEADER + tomli_w.dumps(ring.tables()))
+        return ring
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Holds the lock file; the system lets go of it when the process ends, however it ends."""
+        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _give_to_owner(handle, self.path.parent)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _check_private(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _unusable(path, "is not a plain file")
+    if found.st_mode & 0o077:
+        raise _unusable(path, "others may read or write the key file", f"fix: chmod 600 {path}")
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    if len(content) > _BIGGEST:
+        raise _unusable(path, f"is larger than {_BIGGEST // 1_000_000} MB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unusable(path, "is not UTF-8 text") from error
+
+
+def _give_to_owner(handle: int, folder: Path) -> None:
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unusable(path: Path, message: str, hint: str = "") -> ConfigErrors:
+    return ConfigErrors((Problem(source=str(path), message=message, hint=hint),))
