@@ -1,0 +1,4 @@
+# Forwards to ./run for those who type make; everything is decided there.
+.PHONY: demo serve test check lock
+demo serve test check lock:
+	./run $@
