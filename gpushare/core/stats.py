@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.model import Outcome, Record, Service
 
 OTHER = "other"
@@ -25,6 +26,7 @@ TOTAL_BOUNDS_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0
 # Steps of a quarter keep a percentile read from the buckets within an eighth of the true one.
 _DAY_BOUNDS_S = tuple(0.1 * 1.25**step for step in range(40))
 
+_ROUTES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 _HOUR_S = 3600
 _DAY_HOURS = 24
 
@@ -124,13 +126,7 @@ class Stats:
     The public attributes are read-only for everybody else.
     """
 
-    def __init__(self, routes: Iterable[str]) -> None:
-        """Starts at zero.
-
-        Args:
-            routes: the paths of the route table, the only values of the ``route`` label besides ``other``.
-        """
-        self._routes = frozenset(routes)
+    def __init__(self) -> None:
         self._models = _Names(MODEL_LIMIT)
         self._persons = _Names(PERSON_LIMIT)
         self._hours: deque[_Hour] = deque(maxlen=_DAY_HOURS)
@@ -155,7 +151,7 @@ class Stats:
 
     def closed(self, record: Record) -> Record:
         """Returns the record with every value a client can make up replaced by ``other``."""
-        route = record.route if record.route in self._routes else OTHER
+        route = record.route if record.route in _ROUTES else OTHER
         return replace(record, route=route, model=self._models.label(record.model) if record.model else "")
 
     def person_label(self, person: str) -> str:

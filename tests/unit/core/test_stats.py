@@ -1,0 +1,180 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
+from gpushare.core.stats import MODEL_LIMIT, OTHER, PERSON_LIMIT, Histogram, Stats
+
+HOUR_S = 3600.0
+NOON = 500_000 * HOUR_S
+
+CALL = Record(
+    request_id="r_1",
+    key_id="7f3a2c",
+    person="bob",
+    tool="ollama",
+    api=Dialect.OLLAMA,
+    route="/api/chat",
+    model="qwen3:8b",
+    service=Service.INTERACTIVE,
+    phase=Phase.DATA,
+    outcome=Outcome.OK,
+    status=200,
+    ended_at=NOON,
+    waited_s=2.0,
+    first_s=2.5,
+    total_s=6.0,
+    slot_s=4.0,
+    load_s=1.0,
+    input_tokens=10,
+    output_tokens=20,
+    bytes_out=300,
+)
+
+
+def test_counts_a_call_once_everywhere() -> None:
+    """One finished call adds one to its route and outcome, and its figures to person and model."""
+    stats = Stats()
+    stats.record(CALL)
+    assert stats.requests == {("/api/chat", Outcome.OK): 1}
+    assert stats.person_requests == {"bob": 1}
+    assert stats.person_slot_s == {"bob": 4.0}
+    assert stats.model_requests == {"qwen3:8b": 1}
+    assert (stats.input_tokens["qwen3:8b"], stats.output_tokens["qwen3:8b"]) == (10, 20)
+    assert stats.load_s["qwen3:8b"] == 1.0
+    assert stats.bytes_out == 300
+    assert sum(stats.wait[Service.INTERACTIVE].counts) == sum(stats.first.counts) == 1
+
+
+def test_calls_that_were_never_queued_have_no_wait() -> None:
+    """A list or an early refusal counts as a request, but not in waits, persons or the last day."""
+    stats = Stats()
+    stats.record(replace(CALL, waited_s=None, first_s=None, outcome=Outcome.INVALID, admitted=False))
+    assert stats.requests.total() == 1
+    assert not stats.person_requests
+    assert sum(stats.wait[Service.INTERACTIVE].counts) == 0
+    assert stats.day(NOON).requests == 0
+
+
+def test_input_adds_no_series() -> None:
+    """Ten thousand invented models and routes end up as ``other``."""
+    stats = Stats()
+    for number in range(10_000):
+        invented = replace(
+            CALL,
+            route=f"/api/{number}",
+            model=f"made-up-{number}",
+            outcome=Outcome.UPSTREAM_ERROR,
+            input_tokens=None,
+        )
+        stats.record(invented)
+    assert set(stats.requests) == {(OTHER, Outcome.UPSTREAM_ERROR)}
+    assert set(stats.model_requests) == {OTHER}
+
+
+def test_models_have_names_once_ollama_vouches_for_them() -> None:
+    """A model is shown by name when Ollama lists it or has answered with it, not before."""
+    stats = Stats()
+    failed = replace(CALL, outcome=Outcome.TIMEOUT_IDLE)
+    assert stats.closed(failed).model == OTHER
+    stats.know(["qwen3:8b"])
+    assert stats.closed(failed).model == "qwen3:8b"
+    stats.record(replace(CALL, model="gemma3:27b"))
+    assert stats.closed(replace(failed, model="gemma3:27b")).model == "gemma3:27b"
+
+
+def test_a_call_without_a_model_stays_without_one() -> None:
+    """Routes that name no model do not count as an unknown one."""
+    assert Stats().closed(replace(CALL, model="")).model == ""
+
+
+def test_labels_stop_growing() -> None:
+    """Persons and models beyond the limit share one label; those already known keep theirs."""
+    stats = Stats()
+    for number in range(PERSON_LIMIT + 50):
+        stats.record(replace(CALL, person=f"p{number}", model=f"m{number}:latest"))
+    assert len(stats.person_requests) == PERSON_LIMIT + 1
+    assert stats.person_requests[OTHER] == 50
+    assert len(stats.model_requests) == MODEL_LIMIT + 1
+    assert stats.person_label("p0") == "p0"
+
+
+def test_a_call_without_a_key_has_no_person() -> None:
+    """The keyless caller is nobody, not ``other``."""
+    assert Stats().person_label("") == ""
+
+
+def test_last_day_ends_after_24_hours() -> None:
+    """A call counts in the hour it ended and in the 23 after it."""
+    stats = Stats()
+    stats.record(CALL)
+    assert stats.day(NOON + 23 * HOUR_S).requests == 1
+    assert stats.day(NOON + 24 * HOUR_S).requests == 0
+
+
+def test_last_day_keeps_no_more_than_24_hours() -> None:
+    """A month of traffic costs no more memory than a day of it."""
+    stats = Stats()
+    for hour in range(24 * 30):
+        stats.record(replace(CALL, ended_at=NOON + hour * HOUR_S))
+    assert stats.day(NOON + (24 * 30 - 1) * HOUR_S).requests == 24
+
+
+@pytest.mark.parametrize("step_s", [-5 * HOUR_S, 40 * HOUR_S])
+def test_last_day_survives_a_clock_that_is_set(step_s: float) -> None:
+    """After the wall clock is set, calls count under the new time."""
+    stats = Stats()
+    stats.record(CALL)
+    for _ in range(3):
+        stats.record(replace(CALL, ended_at=NOON + step_s))
+    assert stats.day(NOON + step_s).requests == 3
+
+
+def test_last_day_by_person() -> None:
+    """Persons are listed with requests and slot-seconds, the largest consumer first."""
+    stats = Stats()
+    stats.record(replace(CALL, person="alice", slot_s=1.0))
+    stats.record(replace(CALL, slot_s=3.0, swap=True))
+    stats.record(replace(CALL, slot_s=3.0, ended_at=NOON + HOUR_S))
+    day = stats.day(NOON + HOUR_S)
+    assert [(row.person, row.requests, row.slot_s) for row in day.persons] == [
+        ("bob", 2, 6.0),
+        ("alice", 1, 1.0),
+    ]
+    assert day.swaps == 1
+
+
+def test_last_day_without_calls_has_no_waits() -> None:
+    """A percentile of nothing is unknown, not zero."""
+    day = Stats().day(NOON)
+    assert (day.wait_p50_s, day.wait_p95_s) == (None, None)
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=400.0), min_size=1), st.sampled_from([0.5, 0.95]))
+def test_quantile_lies_in_the_right_bucket(values: list[float], q: float) -> None:
+    """The quantile read from buckets lies in the bucket of the value it stands for."""
+    bounds = (0.5, 1.0, 5.0, 20.0, 100.0)
+    histogram = Histogram(bounds)
+    for value in values:
+        histogram.observe(value)
+    ordered = sorted(values)
+    exact = next(value for place, value in enumerate(ordered, 1) if place >= q * len(values))
+    ends = (0.0, *bounds, float("inf"))
+    low, high = next((low, high) for low, high in pairwise(ends) if exact <= high)
+    found = histogram.quantile(q)
+    assert found is not None
+    assert low <= found <= high
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=400.0)))
+def test_cumulative_counts_end_with_all_values(values: list[float]) -> None:
+    """The last cumulative count is the number of values, and the counts never fall."""
+    histogram = Histogram((1.0, 10.0, 100.0))
+    for value in values:
+        histogram.observe(value)
+    counts = [count for _, count in histogram.cumulative()]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(values)
