@@ -6,7 +6,7 @@ Rules: no HTTP here; a connection takes a ``Place`` when it opens and leaves it 
 
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -22,17 +22,22 @@ SEND_BUFFER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """How many connections may be open at once.
+    """How many connections may be open at once, and how long they may take for what.
 
     ``anonymous`` bounds those on which no key was accepted yet, so that a flood without keys cannot use up
     ``total``.  Addresses in ``trusted`` (single ones or networks) are front proxies, which carry many people:
-    ``per_address`` does not hold for them.
+    ``per_address`` does not hold for them.  ``header_timeout_s`` is absolute, from the connect or from the
+    first byte of a later request.  ``write_stall_s`` bounds how long an answer waits for its client; a
+    streamed answer has its own deadline for that.
     """
 
     total: int = 512
     per_address: int = 64
     anonymous: int = 128
-    trusted: tuple[str, ...] = ()
+    trusted: Collection[str] = ()
+    header_timeout_s: float = 15.0
+    keepalive_timeout_s: float = 75.0
+    write_stall_s: float = 30.0
 
 
 class Connections:
@@ -52,7 +57,7 @@ class Connections:
 
     def set_limits(self, limits: ConnectionLimits) -> None:
         """Takes new limits; connections already open stay."""
-        self._limits = limits
+        self.limits = limits
         self._trusted = tuple(ip_network(item, strict=False) for item in limits.trusted)
 
     def enter(self, address: str) -> "Place | None":
@@ -68,11 +73,11 @@ class Connections:
 
     def _reached(self, address: str) -> str | None:
         """Returns the name of the limit a new connection from ``address`` would pass."""
-        if self.open >= self._limits.total:
+        if self.open >= self.limits.total:
             return "total"
-        if self._by_address[address] >= self._limits.per_address and not self._is_trusted(address):
+        if self._by_address[address] >= self.limits.per_address and not self._is_trusted(address):
             return "per_address"
-        return "anonymous" if self.anonymous >= self._limits.anonymous else None
+        return "anonymous" if self.anonymous >= self.limits.anonymous else None
 
     def _is_trusted(self, address: str) -> bool:
         try:
@@ -151,4 +156,4 @@ def tune_listener(listener: socket.socket) -> None:
     )
     for level, name, value in options:
         listener.setsockopt(level, name, value)
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    listener.setblocking(False)

@@ -1,8 +1,8 @@
-"""One client connection, and the only place that knows how aiohttp's server works inside.
+"""One client connection: aiohttp's own protocol class, with what a queue in front of a GPU needs besides.
 
-Owns: every use of aiohttp's own server classes.  aiohttp parses, routes, keeps connections alive and shuts
-down; this module adds what a queue in front of a GPU needs and aiohttp has not: limits, absolute header
-deadlines, refusals that never quote what was sent, and disconnects that are noticed whatever else happens.
+Owns: the knowledge of how aiohttp's connection works inside.  aiohttp parses, routes, keeps connections alive
+and shuts down; this module adds limits, absolute header deadlines, refusals that never quote what was sent,
+and disconnects that are noticed whatever else happens.
 Called by: ``web.transport`` only.
 Rules: relies on the internals listed in ``tests/unit/web/test_protocol.py``, which fails when an upgrade
 changes them.  A client is noticed to leave only while its socket is being read.  So nothing here may stop the
@@ -12,33 +12,28 @@ reading for long while a request waits: who sends more behind an unanswered requ
 import asyncio
 import logging
 import traceback
-from dataclasses import dataclass
-from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from aiohttp import hdrs, http_parser, web
+from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gpushare.core.dialects import dialect_of
 from gpushare.core.errors import (
     ExpectationFailed,
-    GpushareError,
     Internal,
     MalformedRequest,
     Overloaded,
-    Rendered,
     RequestTimeout,
-    render,
 )
 from gpushare.core.model import Dialect
+from gpushare.web.answers import SERVER, raw_answer, refusal
 from gpushare.web.connections import Connections, Place
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
-SERVER = "gpushare"
 LINE_BYTES = 4096
 FIELD_BYTES = 8190
 MAX_FIELDS = 64
@@ -55,19 +50,6 @@ BACKLOG_HIGH_BYTES = 256 * 1024
 BACKLOG_LOW_BYTES = 64 * 1024
 
 _log = logging.getLogger("gpushare.connections")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long a connection may take for what; all in seconds.
-
-    ``header_s`` is absolute, from the connect or from the first byte of a later request.  ``write_stall_s``
-    bounds how long an answer waits for its client; a streamed answer has its own deadline for that.
-    """
-
-    header_s: float = 15.0
-    keepalive_s: float = 75.0
-    write_stall_s: float = 30.0
 
 
 class Flow(Protocol):
@@ -100,20 +82,25 @@ class ClientConnection(RequestHandler):
         "_in_header",
         "_place",
         "_stall_timer",
-        "_timeouts",
         "_wire",
         "expects_100",
         "flow",
     )
 
-    def __init__(self, server: "ClientServer", *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        connections: Connections,
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=server.timeouts.keepalive_s,
+            keepalive_timeout=connections.limits.keepalive_timeout_s,
             tcp_keepalive=False,  # the listener's options are better
             logger=_log,
-            access_log=cast("logging.Logger", None),
+            access_log=cast("logging.Logger", None),  # off: it would print keys in paths
             max_line_size=LINE_BYTES,
             max_field_size=FIELD_BYTES,
             max_headers=MAX_FIELDS,
@@ -123,8 +110,7 @@ class ClientConnection(RequestHandler):
         )
         self.flow: Flow | None = None
         self.expects_100 = False
-        self._connections = server.places
-        self._timeouts = server.timeouts
+        self._connections = connections
         self._place: Place | None = None
         self._wire: asyncio.Transport | None = None
         self._body: StreamReader | None = None  # of the newest request
@@ -156,12 +142,17 @@ class ClientConnection(RequestHandler):
         for timer in (self._header_timer, self._blind_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
+        self._wire = None
         if self._place is not None:
             self._place.leave()
         if self._cut_by_us:
             self._task_handler = None
         super().connection_lost(exc)
-        self._wire = None
+
+    def force_close(self) -> None:
+        """Closes; what the client has not taken yet may still go out, but not for ever."""
+        super().force_close()
+        self._await_last_reader()
 
     def eof_received(self) -> None:
         """Treats a half-close as a disconnect, at once even if answer bytes are still to be sent."""
@@ -216,7 +207,9 @@ class ClientConnection(RequestHandler):
 
     def _await_header(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self._loop.call_later(self._timeouts.header_s, self._header_is_late)
+            self._header_timer = self._loop.call_later(
+                self._connections.limits.header_timeout_s, self._header_is_late
+            )
 
     def _header_is_late(self) -> None:
         """Answers 408 to half a header block and closes; a request in progress comes first."""
@@ -224,9 +217,9 @@ class ClientConnection(RequestHandler):
         if self._waiter is None:
             self._await_header()
             return
+        self._connections.events["header_timeout"] += 1
         if self._in_header and self._wire is not None:
-            self._connections.events["header_timeout"] += 1
-            self._wire.write(raw_answer(RequestTimeout(self._timeouts.header_s, "header")))
+            self._wire.write(raw_answer(RequestTimeout(self._connections.limits.header_timeout_s, "header")))
         self.force_close()
 
     def _is_waiting(self) -> bool:
@@ -277,12 +270,17 @@ class ClientConnection(RequestHandler):
     async def start(self) -> None:
         """Serves the connection; a last answer that the closing socket still holds is timed too."""
         await super().start()
+        self._await_last_reader()
+
+    def _await_last_reader(self) -> None:
         if self._wire is not None and self._wire.get_write_buffer_size():
             self._await_reader()
 
     def _await_reader(self) -> None:
         if self._stall_timer is None:
-            self._stall_timer = self._loop.call_later(self._timeouts.write_stall_s, self._drop, "stalled")
+            self._stall_timer = self._loop.call_later(
+                self._connections.limits.write_stall_s, self._drop, "stalled"
+            )
 
     async def drained(self) -> None:
         """Waits until everything written has left the process, or the client has gone."""
@@ -319,10 +317,9 @@ class ClientConnection(RequestHandler):
         # aiohttp would send the 100 before any handler has seen the key
         return request.clone(headers=[pair for pair in request.headers.items() if pair[0] != hdrs.EXPECT])
 
-    @property
-    def reusable(self) -> bool:
-        """Whether another request may follow the current one on this connection."""
-        whole = self._body is None or self._body.is_eof()
+    def reusable_after(self, request: web.BaseRequest) -> bool:
+        """Whether another request may follow this one on the connection."""
+        whole = request.version >= HttpVersion11 and request.content.is_eof()
         return whole and not (self._close or self._force_close or self.expects_100)
 
     async def finish_response(
@@ -336,11 +333,15 @@ class ClientConnection(RequestHandler):
             whole = resp.prepared or not request.writer.output_size
             if not resp.prepared:
                 resp.headers[hdrs.SERVER] = SERVER  # not aiohttp's and Python's version
-            if request.version < HttpVersion11 or not self.reusable:
+            if self.expects_100:  # nothing was asked for, so there is nothing to read away
+                self._lingering_time = 0.0
+            if not self.reusable_after(request):
                 resp.force_close()
         if not whole:
             self.cut()
             return resp, True
+        if self.writing_paused:
+            self._await_reader()
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -355,7 +356,7 @@ class ClientConnection(RequestHandler):
             self._connections.events["malformed"] += 1
             return refusal(MalformedRequest(), Dialect.GPUSHARE)
         self.log_exception("A request handler failed", exc_info=exc)
-        return refusal(Internal("no id"), dialect_of(request.path))
+        return refusal(Internal("no id"), dialect_of(request.raw_path))
 
     def log_exception(self, *args: object, **kw: object) -> None:
         """Logs where something failed, without the message of the exception: it may quote the request."""
@@ -364,98 +365,9 @@ class ClientConnection(RequestHandler):
         _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(frames))
 
 
-class ClientServer(web.Server):
-    """aiohttp's server, making our connections."""
-
-    def __init__(self, inner: web.Server, *, places: Connections, timeouts: Timeouts) -> None:
-        super().__init__(
-            self._answer,
-            request_factory=inner.request_factory,
-            handler_cancellation=True,
-            loop=inner._loop,  # noqa: SLF001 - the loop of the same server
-        )
-        self.places = places
-        self.timeouts = timeouts
-        self._inner = inner.request_handler
-
-    def __call__(self) -> ClientConnection:
-        """Returns the protocol of a new connection."""
-        return ClientConnection(self, loop=self._loop)
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = connection_of(request)
-        try:
-            checked = connection.begin(cast("web.Request", request))
-        except GpushareError as error:
-            return refusal(error, dialect_of(request.path))
-        return await self._inner(checked)
-
-
-class ClientRunner(web.AppRunner):
-    """aiohttp's runner with our server; ``connections`` holds the counts."""
-
-    def __init__(
-        self, app: web.Application, *, connections: Connections, timeouts: Timeouts, shutdown_s: float
-    ) -> None:
-        super().__init__(app, access_log=None, shutdown_timeout=shutdown_s)
-        self.connections = connections
-        self._timeouts = timeouts
-
-    async def _make_server(self) -> web.Server:
-        return ClientServer(await super()._make_server(), places=self.connections, timeouts=self._timeouts)
-
-
 def connection_of(request: web.BaseRequest) -> ClientConnection:
     """Returns the connection a request came on."""
     return cast("ClientConnection", request.protocol)
-
-
-def check_parser() -> None:
-    """Raises RuntimeError unless aiohttp reads requests with its C parser.
-
-    The Python one takes malformed requests that the C one refuses.
-    """
-    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
-        raise RuntimeError(
-            "aiohttp runs without its C parser here. Install a binary wheel of aiohttp, and unset "
-            "AIOHTTP_NO_EXTENSIONS."
-        )
-
-
-def refusal(error: GpushareError, dialect: Dialect) -> web.Response:
-    """Returns the answer to a request that is not let in; the connection closes after it."""
-    rendered = _rendered(error, dialect)
-    response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
-    response.force_close()
-    return response
-
-
-def raw_answer(error: GpushareError) -> bytes:
-    """Returns a whole answer as bytes, for where there is no request to answer."""
-    rendered = _rendered(error, Dialect.GPUSHARE)
-    headers = {**rendered.headers, "Content-Length": str(len(rendered.body)), "Connection": "close"}
-    return raw_head(rendered.status, headers) + rendered.body
-
-
-def raw_head(status: int, headers: dict[str, str]) -> bytes:
-    """Returns status line and header block, with ``Date`` and ``Server``.
-
-    Raises:
-        ValueError: a header that would not stay one header.
-    """
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    everything = {**headers, "Date": formatdate(usegmt=True), "Server": SERVER}
-    fields = [f"{name}: {value}" for name, value in everything.items()]
-    if not all(field.isprintable() for field in fields):
-        raise ValueError("a response header holds a control character")
-    return "\r\n".join([f"HTTP/1.1 {status} {reason}", *fields, "\r\n"]).encode()
-
-
-def _rendered(error: GpushareError, dialect: Dialect) -> Rendered:
-    return render(error, dialect, request_id="")
 
 
 def _check_head(request: web.Request) -> None:

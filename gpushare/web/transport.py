@@ -1,27 +1,36 @@
-"""What handlers use of a client's connection: the body that comes in and the answer that goes out.
+"""The HTTP server, and what handlers use of a connection: the body that comes in, the answer that goes out.
 
-Called by: ``web.inference`` and ``app``.  How aiohttp works inside is known to ``web.protocol`` alone.
+Owns: with ``web.protocol``, every use of aiohttp's internals.
+Called by: ``web.inference`` and ``app``.
 Rules: an answer written through a ``ResponseSink`` goes straight to the socket's transport: no task, no
 future and no copy of ours per chunk.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
 
-from aiohttp import web
+from aiohttp import http_parser, web
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestPayloadError
 
-from gpushare.core.errors import BodyTooLarge, MalformedRequest, RequestTimeout
-from gpushare.web.connections import ConnectionLimits, Connections
-from gpushare.web.protocol import (
-    SERVER,
-    ClientRunner,
-    Timeouts,
-    check_parser,
-    connection_of,
-    raw_head,
-)
+from gpushare.core.dialects import dialect_of
+from gpushare.core.errors import BodyTooLarge, GpushareError, MalformedRequest, RequestTimeout
+from gpushare.web.answers import SERVER, raw_head, refusal
+from gpushare.web.connections import ConnectionLimits, Connections, make_listener
+from gpushare.web.protocol import ClientConnection, connection_of
+
+__all__ = [
+    "ClientRunner",
+    "ConnectionLimits",
+    "ResponseSink",
+    "continue_100",
+    "key_accepted",
+    "make_listener",
+    "make_runner",
+    "read_body",
+]
 
 BODY_BYTES_PER_S = 256 * 1024
 """A declared body gets one second more for each of these."""
@@ -29,29 +38,74 @@ BODY_IDLE_S = 10.0
 """Longest gap inside a body."""
 
 
+def check_parser() -> None:
+    """Raises RuntimeError unless aiohttp reads requests with its C parser.
+
+    The Python one takes malformed requests that the C one refuses.
+    """
+    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise RuntimeError(
+            "aiohttp runs without its C parser here. Install a binary wheel of aiohttp, and unset "
+            "AIOHTTP_NO_EXTENSIONS."
+        )
+
+
+class ClientServer(web.Server):
+    """aiohttp's server, making our connections."""
+
+    def __init__(self, inner: web.Server, *, connections: Connections) -> None:
+        super().__init__(
+            self._answer,
+            request_factory=inner.request_factory,
+            handler_cancellation=True,
+            loop=inner._loop,  # noqa: SLF001 - the loop of the same server
+        )
+        self._make = partial(ClientConnection, self, loop=self._loop, connections=connections)
+        self._inner = inner.request_handler
+
+    def __call__(self) -> ClientConnection:
+        """Returns the protocol of a new connection."""
+        return self._make()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = connection_of(request)
+        try:
+            checked = connection.begin(cast("web.Request", request))
+        except GpushareError as error:
+            return refusal(error, dialect_of(request.raw_path))
+        return await self._inner(checked)
+
+
+class ClientRunner(web.AppRunner):
+    """aiohttp's runner with our server; ``connections`` holds the counts."""
+
+    def __init__(self, app: web.Application, *, connections: Connections, shutdown_timeout: float) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=shutdown_timeout)
+        self.connections = connections
+
+    async def _make_server(self) -> web.Server:
+        return ClientServer(await super()._make_server(), connections=self.connections)
+
+
 def make_runner(
     app: web.Application,
     *,
     limits: ConnectionLimits,
-    timeouts: Timeouts | None = None,
-    shutdown_s: float = 5.0,
+    shutdown_timeout: float = 5.0,
 ) -> ClientRunner:
     """Returns the runner that serves ``app`` on connections of ours.
 
     Args:
         app: not started yet.
-        limits: how many connections may be open; ``runner.connections`` holds the counts.
-        timeouts: of connections; None for the defaults.
-        shutdown_s: how long the clean-up waits for handlers, up to twice; drain first.
+        limits: on connections; ``runner.connections`` holds the counts.
+        shutdown_timeout: how many seconds the clean-up waits for handlers, up to twice; drain first.
 
     Raises:
         RuntimeError: aiohttp runs without its C parser.
     """
     check_parser()
     app.on_response_prepare.append(_name_server)
-    return ClientRunner(
-        app, connections=Connections(limits), timeouts=timeouts or Timeouts(), shutdown_s=shutdown_s
-    )
+    return ClientRunner(app, connections=Connections(limits), shutdown_timeout=shutdown_timeout)
 
 
 async def _name_server(_request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -188,7 +242,7 @@ class ResponseSink:
         self._bodyless = self._bodyless or status in (204, 304)
         if not self._bodyless:
             self._frame(fields, modern=modern)
-        reusable = modern and self._request.keep_alive and self._connection.reusable
+        reusable = self._request.keep_alive and self._connection.reusable_after(self._request)
         if not reusable:
             fields["Connection"] = "close"
         head = raw_head(status, fields)
