@@ -1,0 +1,228 @@
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+import structlog
+
+from gpushare.core.config import Log
+from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
+from gpushare.edge import logs
+
+CANARY = "canary-5b1f-prompt"
+KEY = "gs_7f3a2c_V8kQzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
+
+CALL = Record(
+    request_id="r_9f31",
+    key_id="7f3a2c",
+    person="bob",
+    tool="continue",
+    api=Dialect.OLLAMA,
+    route="/api/chat",
+    model="qwen3:8b",
+    service=Service.INTERACTIVE,
+    phase=Phase.DATA,
+    outcome=Outcome.OK,
+    status=200,
+    waited_s=1.25,
+    connect_s=1.2512345,
+    first_s=2.0,
+    total_s=3.5,
+    slot_s=2.2,
+    input_tokens=10,
+    output_tokens=20,
+    records=21,
+    bytes_out=1234,
+)
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leaves the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:], logging.raiseExceptions = handlers, raising
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    """Returns what the log was written to, configured for JSON at debug."""
+    out = io.StringIO()
+    logs.configure(Log(level="debug", format="json"), out)
+    return out
+
+
+@pytest.fixture
+def lines(stream: io.StringIO) -> Lines:
+    """Returns a function that reads what was logged."""
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_one_line_has_every_fact_of_a_call(lines: Lines) -> None:
+    """``request.done`` holds all the fields the documentation promises, in seconds and tokens."""
+    logs.log_record(CALL)
+    (line,) = lines()
+    del line["time"]
+    assert line == {
+        "event": "request.done",
+        "level": "info",
+        "request": "r_9f31",
+        "key": "7f3a2c",
+        "person": "bob",
+        "tool": "continue",
+        "api": "ollama",
+        "route": "/api/chat",
+        "model": "qwen3:8b",
+        "class": "interactive",
+        "phase": "data",
+        "outcome": "ok",
+        "status": 200,
+        "waited_s": 1.25,
+        "connect_s": 1.251,
+        "first_s": 2.0,
+        "ran_s": 2.25,
+        "total_s": 3.5,
+        "slot_s": 2.2,
+        "tokens_in": 10,
+        "tokens_out": 20,
+        "records": 21,
+        "bytes_out": 1234,
+        "swap": False,
+        "delivered": True,
+    }
+
+
+def test_phases_not_reached_have_no_timer(lines: Lines) -> None:
+    """A call that ended in the queue has no field for what came after it."""
+    logs.log_record(replace(CALL, phase=Phase.QUEUE, waited_s=None, connect_s=None, first_s=None))
+    assert lines()[0].keys().isdisjoint({"waited_s", "connect_s", "first_s", "ran_s"})
+
+
+def test_refusals_before_the_queue_are_logged_at_debug(lines: Lines) -> None:
+    """A flood of refused calls does not fill the log of a normal day."""
+    logs.log_record(replace(CALL, admitted=False, outcome=Outcome.REJECTED_KEY_LIMIT, status=429))
+    assert lines()[0]["level"] == "debug"
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    """The level of the configuration is the lowest one written."""
+    out = io.StringIO()
+    logs.configure(Log(level="warning", format="json"), out)
+    logs.log_record(CALL)
+    assert not out.getvalue()
+
+
+def test_fields_off_the_list_are_dropped_and_named(stream: io.StringIO, lines: Lines) -> None:
+    """A value nobody listed does not reach the log, only its name does."""
+    structlog.get_logger().info("server.started", listen="127.0.0.1:11435", prompt=CANARY)
+    assert lines()[0]["unlisted"] == ["prompt"]
+    assert CANARY not in stream.getvalue()
+
+
+def test_exceptions_leave_their_class_and_place_only(stream: io.StringIO, lines: Lines) -> None:
+    """The text of an exception can quote input, so it is not logged."""
+    try:
+        raise ValueError(CANARY)
+    except ValueError:
+        structlog.get_logger().exception("monitor.failed")
+    (line,) = lines()
+    assert line["error"] == "ValueError"
+    assert line["frames"][-1].startswith("test_logs.py:")
+    assert CANARY not in stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["aiohttp.server", "asyncio", "aiohttp.access", "anything"])
+def test_messages_of_libraries_are_never_quoted(name: str, stream: io.StringIO, lines: Lines) -> None:
+    """P31: what a library says about a malformed request is reduced to the place that said it."""
+    try:
+        raise ValueError(CANARY)
+    except ValueError:
+        logging.getLogger(name).exception("Error handling %s %r", CANARY, {"Authorization": KEY})
+    (line,) = lines()
+    assert line["event"] == "library.reported"
+    assert line["place"].startswith(f"{name}:test_logs.py:")
+    assert line["error"] == "ValueError"
+    assert CANARY not in stream.getvalue()
+    assert "gs_7f3a2c" not in stream.getvalue()
+
+
+def test_libraries_are_heard_once_a_second_for_each_place(lines: Lines) -> None:
+    """A flood from one place is one line a second that tells how many were passed over."""
+    now = 100.0
+    handler = logs.LibraryHandler(lambda: now)
+    record = logging.LogRecord("aiohttp.server", logging.ERROR, "x.py", 7, CANARY, (), None)
+    elsewhere = logging.LogRecord("aiohttp.server", logging.ERROR, "x.py", 8, CANARY, (), None)
+    for each in (record, record, record, elsewhere):
+        handler.emit(each)
+    now = 101.0
+    handler.emit(record)
+    found = [(line["place"], line.get("dropped")) for line in lines()]
+    assert found == [
+        ("aiohttp.server:x.py:7", None),
+        ("aiohttp.server:x.py:8", None),
+        ("aiohttp.server:x.py:7", 2),
+    ]
+
+
+def test_keys_are_cut_out_of_every_value(stream: io.StringIO) -> None:
+    """A key that got into a listed field by mistake is not written."""
+    structlog.get_logger().info("config.rejected", problems=[f"/k/{KEY}/api/chat"], reason=KEY)
+    assert "V8kQ" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_control_characters_do_not_reach_the_terminal(style: Literal["json", "text"]) -> None:
+    """P34: escape sequences, line breaks and direction marks arrive spelled out."""
+    out = io.StringIO()
+    logs.configure(Log(level="info", format=style), out)
+    logs.log_record(replace(CALL, person="a\x1b[2Jb\nlevel=error\u202ec"))
+    assert out.getvalue().count("\n") == 1
+    assert not {"\x1b", "\u202e"} & set(out.getvalue())
+
+
+def test_auto_is_json_where_no_terminal_reads() -> None:
+    """Under the service manager lines are JSON without being told."""
+    out = io.StringIO()
+    logs.configure(Log(), out)
+    logs.log_record(CALL)
+    assert json.loads(out.getvalue())["event"] == "request.done"
+
+
+def test_auto_is_text_on_a_terminal() -> None:
+    """A person at a terminal reads ``name=value``."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    logs.configure(Log(), out)
+    logs.log_record(CALL)
+    assert "request.done" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+
+
+def test_long_values_are_cut(lines: Lines) -> None:
+    """One field cannot swell the log."""
+    structlog.get_logger().info("config.rejected", reason="x" * 10_000)
+    assert len(lines()[0]["reason"]) < 500
+
+
+def test_configuring_again_takes_effect_for_loggers_in_use() -> None:
+    """A reload changes the level of loggers that modules made at import."""
+    log = structlog.get_logger()
+    quiet, loud = io.StringIO(), io.StringIO()
+    logs.configure(Log(level="error", format="json"), quiet)
+    log.info("server.started")
+    logs.configure(Log(level="info", format="json"), loud)
+    log.info("server.started")
+    assert not quiet.getvalue()
+    assert loud.getvalue()
