@@ -7,7 +7,7 @@ differently is refused, so that what was checked is what Ollama reads (``core.js
 
 import math
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -51,9 +51,11 @@ _CONTENT: Final = {
     "/api/embeddings": "prompt",
     "/v1/completions": "prompt",
 }
+_SEARCHING: Final = frozenset({"/v1/messages", "/v1/responses"})
 _UNLOADING: Final = frozenset({"/api/generate", "/api/chat"})
 _EMPTY = re.compile(rb'null|""|\[\s*\]')
 _NUMBER_MAX = 64
+_SCALAR = msgspec.json.Decoder(str | float | bool | None)
 # Go's time.ParseDuration.
 _DURATION = re.compile(r"([-+]?)(?:0|((?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+))")
 _QUANTITY = re.compile(r"([0-9.]+)([a-zµμ]+)")
@@ -81,28 +83,30 @@ def read_call(
     _check_encoding(endpoint, content_encoding)
     if endpoint.multipart:
         return _read_form(endpoint, target, body, content_type)
-    if endpoint.method in {"GET", "HEAD"}:
-        return _bodiless(endpoint, target)
+    if endpoint.method in {"GET", "HEAD"} or (endpoint.kind is Kind.REFUSED and not body):
+        named = target.rpartition("/")[2] if endpoint.path.endswith("{model}") else ""
+        return _plain_call(endpoint, target, body=b"", content_type="", asked=named)
     if content_type.lstrip()[:10].lower() == "multipart/":
         raise UnsupportedMedia("This route takes a JSON body, not a form.")
     if not body.strip():
         raise BadJson(_EMPTY_BODY.get(endpoint.dialect, "The request body is empty; it must be JSON."))
     found = read_object(body, known=FIELDS)
-    _check_values(found)
+    _check_values(endpoint, found)
     if endpoint.kind is Kind.ADMIN and _flag(found, "insecure"):
         raise Denied("Downloads without certificate checks are closed on this server.")
-    asked = _model(found, required=endpoint.kind is not Kind.ADMIN)
+    asked = _model(endpoint, found)
     intent = _intent(endpoint, found)
     return Call(
         endpoint=endpoint,
         target=target,
         body=body,
         content_type="application/json",
-        model=canonical_model(asked) if asked else "",
+        model=_canonical(asked),
         asked=asked,
         framing=_framing(endpoint, found, intent),
         lane=endpoint.lane,
         intent=intent,
+        web_search=endpoint.path in _SEARCHING and _offers_web_search(found.get("tools")),
     )
 
 
@@ -125,58 +129,63 @@ def _read_form(endpoint: Endpoint, target: str, body: bytes, content_type: str) 
     if content_type.lstrip()[:10].lower() != "multipart/":
         raise UnsupportedMedia("This route takes a multipart/form-data form.")
     boundary = boundary_of(content_type)
-    asked = _checked_name(read_form_field(body, boundary=boundary, field="model") or "")
+    return _plain_call(
+        endpoint,
+        target,
+        body=body,
+        content_type=f'multipart/form-data; boundary="{boundary}"',
+        asked=_checked_name(read_form_field(body, boundary=boundary, field="model") or ""),
+    )
+
+
+def _plain_call(endpoint: Endpoint, target: str, *, body: bytes, content_type: str, asked: str) -> Call:
     return Call(
         endpoint=endpoint,
         target=target,
         body=body,
-        content_type=f'multipart/form-data; boundary="{boundary}"',
-        model=canonical_model(asked),
+        content_type=content_type,
+        model=_canonical(asked),
         asked=asked,
         framing=Framing.SINGLE,
         lane=endpoint.lane,
     )
 
 
-def _bodiless(endpoint: Endpoint, target: str) -> Call:
-    named = target.rpartition("/")[2] if endpoint.path.endswith("{model}") else ""
-    asked = _checked_name(named) if named else ""
-    return Call(
-        endpoint=endpoint,
-        target=target,
-        body=b"",
-        content_type="",
-        model=canonical_model(asked) if asked else "",
-        asked=asked,
-        framing=Framing.SINGLE,
-        lane=endpoint.lane,
-    )
+def _canonical(asked: str) -> str:
+    return canonical_model(asked) if asked else ""
 
 
-def _check_values(found: dict[str, Raw]) -> None:
+def _check_values(endpoint: Endpoint, found: dict[str, Raw]) -> None:
     """Refuses wrong types in what Ollama decides on, and numbers that no number type holds."""
     _check_numbers(found)
-    if "messages" in found and bytes(memoryview(found["messages"])[:1]) not in (b"[", b"n"):
+    if _first_byte(found.get("messages")) not in b"[n":
         raise _wrong("messages", "a list")
-    if "options" in found and bytes(found["options"]) != b"null":
-        try:
-            _check_numbers(members(found["options"], known=OPTIONS))
-        except BadJson:
-            raise _wrong("options", "an object") from None
+    if endpoint.dialect is not Dialect.OLLAMA:
+        return  # only Ollama's own routes read options; elsewhere the name is the client's affair
+    if _first_byte(found.get("options")) not in b"{n":
+        raise _wrong("options", "an object")
+    if _first_byte(found.get("options")) == b"{":
+        _check_numbers(members(found["options"], known=OPTIONS))
+
+
+def _first_byte(value: Raw | None) -> bytes:
+    """Returns what tells the type of a value; without a value, what ``null`` begins with."""
+    return b"n" if value is None else bytes(memoryview(value)[:1])
 
 
 def _check_numbers(found: dict[str, Raw]) -> None:
-    for name, value in found.items():
-        if memoryview(value)[0] in b"-0123456789" and not (
-            len(memoryview(value)) <= _NUMBER_MAX and math.isfinite(float(bytes(value)))
-        ):
-            raise _wrong(name if name in FIELDS or name in OPTIONS else "of a number", "a number in range")
+    for value in found.values():
+        view = memoryview(value)
+        if view[0] in b"-0123456789" and not (len(view) <= _NUMBER_MAX and math.isfinite(float(view))):
+            raise InvalidRequest("The request holds a number that is out of range.")
 
 
-def _model(found: dict[str, Raw], *, required: bool) -> str:
-    """Returns the model's name as written; old clients of the metadata routes say ``name``."""
-    name = _text(found, "model") or _text(found, "name")
-    return _checked_name(name) if name or required else ""
+def _model(endpoint: Endpoint, found: dict[str, Raw]) -> str:
+    """Returns the model's name as written; where nothing is generated, old clients say ``name``."""
+    name = _text(found, "model")
+    if endpoint.kind is not Kind.QUEUED:
+        name = name or _text(found, "name")
+    return _checked_name(name) if name or endpoint.kind in {Kind.QUEUED, Kind.PASSED} else ""
 
 
 def _checked_name(name: str) -> str:
@@ -188,13 +197,28 @@ def _checked_name(name: str) -> str:
 
 
 def _intent(endpoint: Endpoint, found: dict[str, Raw]) -> Intent:
-    keep_alive_s = _keep_alive_s(found)
-    content = found.get(_CONTENT.get(endpoint.path, ""))
-    if endpoint.path not in _CONTENT or not (content is None or _EMPTY.fullmatch(content)):
+    keep_alive_s = _keep_alive_s(found) if endpoint.dialect is Dialect.OLLAMA else None
+    if endpoint.path not in _CONTENT:
+        return Intent.GENERATE
+    content = found.get(_CONTENT[endpoint.path])
+    if content is not None and not _EMPTY.fullmatch(content):
         return Intent.GENERATE
     # Some versions of Ollama drop the fraction; a load for less than a second is an unload either way.
     at_once = keep_alive_s is not None and -1e-6 < keep_alive_s < 1
     return Intent.UNLOAD if at_once and endpoint.path in _UNLOADING else Intent.LOAD
+
+
+def _offers_web_search(tools: Raw | None) -> bool:
+    """Whether Ollama would answer the model's searches itself (``hasWebSearchTool`` in ``middleware/``)."""
+    text = bytes(tools) if tools is not None else b""
+    if b"web_search" not in text and b"\\u" not in text:
+        return False
+    try:
+        rows = msgspec.json.decode(text, type=list[dict[str, Raw]])
+    except msgspec.DecodeError:
+        return False  # Ollama refuses it too
+    kinds = (value for row in rows for name, value in row.items() if name.casefold() == "type")
+    return any(kind.startswith("web_search") for kind in map(_scalar, kinds) if isinstance(kind, str))
 
 
 def _framing(endpoint: Endpoint, found: dict[str, Raw], intent: Intent) -> Framing:
@@ -227,8 +251,8 @@ def _keep_alive_s(found: dict[str, Raw]) -> float | None:
     value = _value(found, "keep_alive")
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(value, float):
+        return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) and len(value) <= _NUMBER_MAX else None
     if match is None:
         raise _wrong("keep_alive", 'a number of seconds or a time such as "5m"')
@@ -236,12 +260,14 @@ def _keep_alive_s(found: dict[str, Raw]) -> float | None:
     return -total if match[1] == "-" else total
 
 
-def _value(found: dict[str, Raw], name: str) -> Any:  # noqa: ANN401 - JSON enters here
-    """Returns one small value decoded; what is not text, number or flag comes back as a type of its own."""
+def _value(found: dict[str, Raw], name: str) -> str | float | bool | tuple[()] | None:
     raw = found.get(name)
-    if raw is None:
-        return None
-    return () if memoryview(raw)[0] in b"[{" else msgspec.json.decode(raw)
+    return None if raw is None else _scalar(raw)
+
+
+def _scalar(raw: Raw) -> str | float | bool | tuple[()] | None:
+    """Returns one decoded value, or an empty tuple for a list or an object, which no caller expects."""
+    return () if _first_byte(raw) in b"[{" else _SCALAR.decode(raw)
 
 
 def _wrong(name: str, expected: str) -> InvalidRequest:

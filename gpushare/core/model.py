@@ -161,6 +161,7 @@ class Call:
     framing: Framing
     lane: Lane
     intent: Intent = Intent.GENERATE
+    web_search: bool = False  # offers the model Ollama's own web search, which acts on the operator's account
 
     @property
     def dialect(self) -> Dialect:
