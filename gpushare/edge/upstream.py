@@ -1,0 +1,315 @@
+"""The path of a queued call's bytes to Ollama and back: one socket, one HTTP parser, one callback per read.
+
+Owns: the connections it opened.  Called by: ``engine.relay``, through ``engine.ports.Upstream``.
+
+Rules:
+- One connection carries one request and is closed after it: closing is the only way to make Ollama stop,
+  and nothing can reach another caller's answer.
+- Only bytes that the parser accepted as body go on, joined to one piece per read.
+- After the end of the first final answer every further byte is dropped and the socket aborted.
+- Every failure leaves as a ``Fault``; no byte of the upstream's is quoted in it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from gpushare.core.errors import Fault
+from gpushare.core.model import Outcome, UpstreamRequest
+
+HEAD_MAX_BYTES = 64 * 1024
+"""Most bytes before the end of the headers, interim answers included; Ollama sends a few hundred."""
+
+_JOIN_BYTES = 64 * 1024  # above it, copying a body in order to save one system call costs more
+
+
+class Consumer(Protocol):
+    """What takes the answer: ``engine.ports.Consumer``, which siblings of the engine do not import."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Takes the status and the headers."""
+
+    def body(self, data: bytes) -> None:
+        """Takes body bytes."""
+
+    def end(self, *, framed: bool) -> None:
+        """The message ended."""
+
+    def failed(self, fault: Fault) -> None:
+        """The answer broke."""
+
+
+class HttpUpstream:
+    """One Ollama, reached over plain HTTP/1.1.
+
+    Args:
+        url: the address, for example ``http://127.0.0.1:11434``; with a name instead of a literal address
+            every call pays for a look-up.
+        connect_timeout: seconds for a dial.
+        send_timeout: seconds in which Ollama must have taken the whole request.
+
+    Attributes:
+        strays: answers that had bytes behind their end.
+    """
+
+    def __init__(self, url: str, *, connect_timeout: float, send_timeout: float) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or 80
+        self._prefix = parts.path.rstrip("/")
+        self._authority = parts.netloc.rpartition("@")[2]
+        self._connect_timeout = connect_timeout
+        self._send_timeout = send_timeout
+        self.strays = 0
+
+    async def open(self, request: UpstreamRequest, consumer: Consumer) -> "HttpExchange":
+        """Connects and sends the request; from now on ``consumer`` is called.
+
+        Raises:
+            Fault: the dial failed or timed out; nothing was sent.
+        """
+        loop = asyncio.get_running_loop()
+        exchange = HttpExchange(self, head_only=request.method == "HEAD")
+        try:
+            async with asyncio.timeout(self._connect_timeout or None):
+                await loop.create_connection(lambda: exchange, self._host, self._port)
+        except TimeoutError:
+            raise Fault(Outcome.UPSTREAM_REFUSED, "no connection in time", sent=False) from None
+        except OSError as error:
+            why = "connection refused" if isinstance(error, ConnectionRefusedError) else "no connection"
+            raise Fault(Outcome.UPSTREAM_REFUSED, why, sent=False) from None
+        exchange.send(consumer, self._head(request), request.body, timeout_s=self._send_timeout)
+        return exchange
+
+    def _head(self, request: UpstreamRequest) -> bytes:
+        """Returns the request head: constants, and nothing of the client's but a form's boundary."""
+        lines = [
+            f"{request.method} {self._prefix}{request.target} HTTP/1.1",
+            f"Host: {self._authority}",
+            "User-Agent: gpushare",
+            "Accept-Encoding: identity",
+            "Connection: close",
+        ]
+        if request.body or request.method == "POST":
+            lines += [f"Content-Type: {request.content_type}", f"Content-Length: {len(request.body)}"]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+class HttpExchange(asyncio.Protocol):
+    """One connection to Ollama and the one answer on it.
+
+    What the parser found is handed to the consumer after the parser has returned, so that a consumer may
+    abort, or fail, at any time.
+    """
+
+    __slots__ = ("_answer", "_consumer", "_head_bytes", "_head_only", "_owner", "_send_timer", "_transport")
+
+    def __init__(self, owner: HttpUpstream, *, head_only: bool) -> None:
+        self._owner = owner
+        self._head_only = head_only
+        self._head_bytes = 0  # received before the end of the headers; -1 once they were handed over
+        self._consumer: Consumer | None = None
+        self._transport: asyncio.Transport | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._answer = _Answer()
+
+    def send(self, consumer: Consumer, head: bytes, body: bytes, *, timeout_s: float) -> None:
+        """Sends the request; the consumer fails if Ollama has not taken all of it in time.
+
+        Raises:
+            Fault: the connection was closed, or spoke first, before anything was sent.
+        """
+        transport = self._transport
+        if transport is None:
+            raise Fault(Outcome.UPSTREAM_REFUSED, "connection closed at once", sent=False)
+        self._consumer = consumer
+        if len(body) <= _JOIN_BYTES:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        if timeout_s and transport.get_write_buffer_size():
+            loop = asyncio.get_running_loop()
+            self._send_timer = loop.call_later(timeout_s, self._check_sent)
+
+    def pause(self) -> None:
+        """Stops reading, so that TCP holds Ollama back."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Closes the connection at once."""
+        self._consumer = None
+        self._answer.release()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    # --- asyncio.Protocol ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hands on what one read held: whatever was accepted, even if an error follows it."""
+        if self._consumer is None:  # it spoke before it was asked
+            self.abort()
+            return
+        answer = self._answer
+        legal = answer.feed(data)
+        if self._head_bytes >= 0 and not self._hand_over_head(len(data), legal=legal):
+            return
+        body = answer.take()
+        if body and self._consumer is not None:
+            self._consumer.body(body)
+        if answer.complete:
+            self._end()
+        elif not legal:
+            self._fail(Outcome.UPSTREAM_PROTOCOL, "sent something that is not HTTP")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Judges an end of the connection that came before the end of the message."""
+        self._transport = None
+        if self._head_bytes >= 0:
+            self._fail(Outcome.UPSTREAM_RESET, "closed the connection without an answer")
+        elif exc is not None and not isinstance(exc, OSError):  # a callback of ours raised
+            self._fail(Outcome.INTERNAL_ERROR, "was answered with a fault of ours")
+        elif exc is not None:
+            self._fail(Outcome.UPSTREAM_RESET, "broke the connection off in the middle of the answer")
+        elif self._answer.framed:
+            self._fail(Outcome.UPSTREAM_TRUNCATED, "stopped in the middle of the answer")
+        elif self._consumer is not None:
+            self._consumer.end(framed=False)
+        self.abort()
+
+    # --- the steps -------------------------------------------------------------------------------------
+
+    def _hand_over_head(self, size: int, *, legal: bool) -> bool:
+        """Hands over status and headers once they are complete; returns whether they have been."""
+        answer = self._answer
+        if not answer.status:
+            self._head_bytes += size
+            if not legal or self._head_bytes > HEAD_MAX_BYTES:
+                self._fail(Outcome.UPSTREAM_PROTOCOL, "sent something that is not HTTP")
+            return False
+        self._head_bytes = -1
+        if not answer.is_plain():
+            self._fail(Outcome.UPSTREAM_PROTOCOL, "sent an answer in a form nobody asked for")
+            return False
+        if self._consumer is not None:
+            self._consumer.head(answer.status, answer.headers)
+        if self._head_only:
+            self._end()
+        return not self._head_only
+
+    def _end(self) -> None:
+        """Ends the exchange with the message: nothing that follows is looked at."""
+        consumer, stray = self._consumer, self._answer.stray
+        if stray:
+            self._owner.strays += 1
+        self.abort()
+        if consumer is not None:
+            consumer.end(framed=True)
+
+    def _fail(self, outcome: Outcome, why: str) -> None:
+        consumer = self._consumer
+        self.abort()
+        if consumer is not None:
+            consumer.failed(Fault(outcome, why, sent=True))
+
+    def _check_sent(self) -> None:
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._fail(Outcome.UPSTREAM_RESET, "did not take the request in time")
+
+
+class _Answer:
+    """What the parser found so far; interim answers (1xx) leave no trace."""
+
+    __slots__ = ("_body", "_parser", "_parts", "complete", "headers", "on_body", "status", "stray")
+
+    def __init__(self) -> None:
+        self.status = 0  # of the final answer, once its headers are complete
+        self.headers: dict[str, str] = {}
+        self.complete = False
+        self.stray = False
+        self._body = b""
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append  # the parser fills the list without a Python call per chunk
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    @property
+    def framed(self) -> bool:
+        """Whether the message says itself where it ends, instead of by the end of the connection."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
+
+    def is_plain(self) -> bool:
+        """Whether this is HTTP/1 without a transfer coding besides chunks."""
+        version = self._parser.get_http_version() if self._parser is not None else ""
+        coding = self.headers.get("transfer-encoding", "chunked").lower()
+        return version in ("1.0", "1.1") and coding == "chunked"
+
+    def feed(self, data: bytes) -> bool:
+        """Parses ``data``; returns False if it is not legal, which no longer matters after the end."""
+        if self._parser is None:
+            return True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.stray = self.complete
+            return self.complete
+        return True
+
+    def take(self) -> bytes:
+        """Returns the body bytes found since the last call, as one piece."""
+        if self.complete:
+            body, self._body = self._body, b""
+            return body
+        parts = self._parts
+        if not parts:
+            return b""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
+
+    def release(self) -> None:
+        """Lets go of the parser, which holds methods of this object: a cycle, cut by hand."""
+        self._parser = None
+
+    # --- httptools callbacks ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Notes a second message behind the first."""
+        self.stray = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collects a header of the answer; what comes after the body does not count."""
+        if not self.status:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        """Notes the status, unless the answer is an interim one."""
+        status = self._parser.get_status_code() if self._parser is not None else 0
+        if self.status:
+            return
+        if 100 <= status < 200 and status != 101:
+            self.headers.clear()
+        else:
+            self.status = status
+
+    def on_message_complete(self) -> None:
+        """Closes the books: body pieces of a second message are never taken."""
+        if self.status and not self.complete:
+            self._body = b"".join(self._parts)
+            self.complete = True

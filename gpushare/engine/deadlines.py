@@ -1,0 +1,145 @@
+"""The limits of one running answer, and the one timer that watches them.
+
+Owns: the timer.  Called by: ``engine.relay``, which notes progress as bytes pass.
+
+Rules:
+- Progress only notes the time; it arms no timer.  The timer looks at what was noted when it fires.
+- A limit counts on the second look, after input that was waiting has been read: a pause of this process is
+  not silence of Ollama's.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gpushare.core.errors import ClientSlow, GpushareError, OllamaSilent
+from gpushare.core.model import Outcome
+
+STALL_BYTES = 16 * 1024
+"""A client that takes less than this in ``write_stall_s``, while more waits for it, counts as stalled."""
+
+_SECOND_LOOK_S = 0.01
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Limits in seconds; 0 turns one off.
+
+    ``first_byte_s`` runs from the sending of the request; ``idle_s`` from the last record (from the last byte
+    of a single document); ``total_s`` from the start of the relay; ``write_stall_s`` while the client has not
+    taken what waits for it; ``finish_s`` from the decision until the client has taken the rest.
+    """
+
+    first_byte_s: float = 0.0
+    idle_s: float = 0.0
+    total_s: float = 0.0
+    write_stall_s: float = 0.0
+    finish_s: float = 0.0
+
+
+class Watch:
+    """Watches one answer from its beginning until ``stop``.
+
+    Attributes:
+        first_at: when the first byte came, in the loop's time.
+
+    Args:
+        limits: what to watch.
+        expired: called once with the reason, when a limit is reached.
+        waiting: returns the bytes passed to the client so far, and how many of them it has not taken.
+    """
+
+    def __init__(
+        self,
+        limits: Deadlines,
+        *,
+        expired: Callable[[GpushareError], None],
+        waiting: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._limits = limits
+        self._expired = expired
+        self._waiting = waiting
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._began_at = self._sent_at = self._progress_at = self._taken_at = self._loop.time()
+        self._taken = 0
+        self._held_back = False
+        self._looked = False
+        self.first_at: float | None = None
+
+    def sent(self) -> float:
+        """Starts watching, the request being on its way; returns the loop's time."""
+        self._sent_at = self._loop.time()
+        self._look()
+        return self._sent_at
+
+    def first_byte(self) -> None:
+        """Notes the first byte: from now on gaps count, and whether the client reads."""
+        self.first_at = self._progress_at = self._taken_at = self._loop.time()
+        self._look()
+
+    def progress(self) -> None:
+        """Notes a record."""
+        self._progress_at = self._loop.time()
+
+    def hold_back(self) -> None:
+        """Stops counting silence: Ollama is not read until the client has caught up."""
+        self._held_back = True
+
+    def let_on(self) -> None:
+        """Counts silence again, from now."""
+        self._held_back = False
+        self._progress_at = self._loop.time()
+
+    def stop(self) -> None:
+        """Watches no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        """Reports a limit that is reached, or sleeps until the next one could be."""
+        self.stop()
+        now = self._loop.time()
+        due, error = min(self._due(now), key=lambda limit: limit[0], default=(_NEVER, None))
+        if error is None:
+            return
+        if due > now:
+            self._looked = False
+            self._timer = self._loop.call_at(min(due, now + self._sample_s()), self._look)
+        elif not self._looked:
+            self._looked = True
+            self._timer = self._loop.call_at(now + _SECOND_LOOK_S, self._look)
+        else:
+            self._expired(error)
+
+    def _due(self, now: float) -> Iterator[tuple[float, GpushareError]]:
+        """Yields each instant at which the answer must end, and why."""
+        limits = self._limits
+        if limits.total_s:
+            yield self._began_at + limits.total_s, OllamaSilent(limits.total_s, Outcome.TIMEOUT_TOTAL)
+        if self.first_at is None:
+            if limits.first_byte_s:
+                silent = OllamaSilent(limits.first_byte_s, Outcome.TIMEOUT_FIRST_BYTE)
+                yield self._sent_at + limits.first_byte_s, silent
+            return
+        if limits.idle_s and not self._held_back:
+            yield self._progress_at + limits.idle_s, OllamaSilent(limits.idle_s, Outcome.TIMEOUT_IDLE)
+        if limits.write_stall_s:
+            self._sample(now)
+            yield self._taken_at + limits.write_stall_s, ClientSlow(limits.write_stall_s)
+
+    def _sample_s(self) -> float:
+        """Returns how soon to look again whatever the limits: often enough to see the client read."""
+        return (
+            self._limits.write_stall_s / 4
+            if self.first_at is not None and self._limits.write_stall_s
+            else _NEVER
+        )
+
+    def _sample(self, now: float) -> None:
+        passed, backlog = self._waiting()
+        taken = passed - backlog
+        if not backlog or taken >= self._taken + STALL_BYTES:
+            self._taken, self._taken_at = taken, now
