@@ -63,14 +63,19 @@ class Answer:
 
     async def single(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Sends a whole answer: with a length when it is small, else in chunks, as Go does."""
-        self._entry.status = status
+        plan = self._entry.plan
+        body = _PAGE if plan.has(FaultKind.HTML) else body
         await self.strike(None)
         self.start(status, headers, length=len(body) if len(body) <= _SMALL else None)
         if self._request.method == "HEAD":
-            await self._put(self._head)
+            await self._put(self._take_head())
             return
-        if body:
-            await self.piece(body)
+        place = plan.fault.at if plan.fault else None
+        if place is not None and place != END:
+            await self.piece(body[: len(body) // 2])
+            await self.strike(place)
+            body = body[len(body) // 2 :]
+        await self.piece(body)
         await self.strike(END)
         await self.end()
 

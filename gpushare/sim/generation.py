@@ -17,38 +17,11 @@ from gpushare.sim.responses import Responses
 from gpushare.sim.script import END, FaultKind, Plan, Script, SimModel
 
 BROKEN = "an error was encountered while running the model: unexpected EOF"
-_CRASHED = "llama runner process has terminated: exit status 2"
 _ABSURD = 10**18
-_WORDS = [
-    "This",
-    "is",
-    "the",
-    "simulated",
-    "Ollama:",
-    "no",
-    "model,",
-    "no",
-    "GPU,",
-    "only",
-    "words",
-    "at",
-    "the",
-    "pace",
-    "of",
-    "one.",
-    "The",
-    "queue,",
-    "the",
-    "keys",
-    "and",
-    "the",
-    "numbers",
-    "around",
-    "them",
-    "are",
-    "real.",
-    "",
-]
+_TEXT = (
+    "This is the simulated Ollama: no model, no GPU, only words at the pace of one. "
+    "The queue, the keys and the numbers around them are real."
+)
 
 WRITERS: dict[str, Callable[[Ask], Writer]] = {
     "/api/chat": Chat,
@@ -62,16 +35,14 @@ WRITERS: dict[str, Callable[[Ask], Writer]] = {
 
 def pieces_of(ask: Ask, plan: Plan, tokens: int) -> list[Piece]:
     """Returns the records of the answer, cut at the request's own limit."""
-    thoughts = [
-        Piece(thinking=word + " ") for word in itertools.islice(itertools.cycle(_WORDS), plan.thinking)
-    ]
+    thoughts = [Piece(thinking=word + " ") for word in _words(plan.thinking)]
     thoughts = [] if ask.think is False else thoughts
     if plan.pieces:
         said = [Piece(text=text) for text in plan.pieces]
     elif plan.tool:
         said = []
     else:
-        said = [Piece(text=word + " ") for word in itertools.islice(itertools.cycle(_WORDS), tokens)]
+        said = [Piece(text=word + " ") for word in _words(tokens)]
     pieces = thoughts + said
     if ask.limit:
         pieces = pieces[: ask.limit]
@@ -79,6 +50,10 @@ def pieces_of(ask: Ask, plan: Plan, tokens: int) -> list[Piece]:
         call = {"id": f"call_{random.randrange(16**8):08x}", "name": plan.tool, "args": dict(plan.tool_args)}  # noqa: S311
         pieces.append(Piece(calls=(call,)))
     return pieces
+
+
+def _words(count: int) -> list[str]:
+    return list(itertools.islice(itertools.cycle(_TEXT.split()), count))
 
 
 class Generation:
@@ -144,7 +119,6 @@ class Generation:
 
     async def _stream(self, answer: Answer) -> None:
         await answer.strike(None)
-        self._fail(None)
         number = 0
         answer.start(200, self._writer.stream_headers)
         async for piece in self._tokens():
@@ -160,7 +134,8 @@ class Generation:
         await answer.end()
 
     async def _single(self, answer: Answer) -> None:
-        self._fail(None)
+        if self._plan.has(FaultKind.ERROR):
+            raise GpuError(500, self._plan.message or BROKEN)
         text, thinking = "", ""
         calls: tuple[object, ...] = ()
         async for piece in self._tokens():
@@ -177,16 +152,13 @@ class Generation:
     async def _strike(self, answer: Answer, place: int) -> None:
         fault = self._plan.fault
         if fault and fault.kind is FaultKind.ERROR and fault.at == place:
+            if not answer.started:
+                raise GpuError(500, self._plan.message or BROKEN)
             for chunk in self._writer.broken(self._plan.message or BROKEN):
                 await answer.piece(chunk)
             await answer.end()
             answer.over()
         await answer.strike(place)
-
-    def _fail(self, place: int | None) -> None:
-        fault = self._plan.fault
-        if fault and fault.kind is FaultKind.ERROR and fault.at == place:
-            raise GpuError(500, self._plan.message or _CRASHED)
 
     def _final(self) -> Final:
         now = time.monotonic_ns()

@@ -24,6 +24,7 @@ V1_JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 _STATUS_TEXTS = {
     404: "model '{model}' not found",
+    500: "llama runner process has terminated: exit status 2",
     503: "server busy, please try again.  maximum pending requests exceeded",
 }
 

@@ -17,7 +17,11 @@ _MARKER = re.compile(r"#sim:([\w=,@.:-]+)")
 
 
 class FaultKind(StrEnum):
-    """What goes wrong.  ``@k`` means after k records; without it, before any byte of the answer."""
+    """What goes wrong.
+
+    ``@k`` means after k records of a stream, or in the middle of a single answer; ``@end`` after the last;
+    without a place, before any byte of the answer.
+    """
 
     # the connection
     RESET = "reset"  # RST
@@ -26,7 +30,7 @@ class FaultKind(StrEnum):
     DEAF = "deaf"  # the body is never read; nothing is answered
     HANGUP = "hangup"  # RST after k bytes of the body
     # the records
-    ERROR = "error"  # a failure of the model: a status before the first record, in-band after it
+    ERROR = "error"  # the model fails: 500 before the first record, Ollama's in-band form after it
     EOF = "eof"  # a proper end of the message without the final record
     GARBAGE = "garbage"  # a line that is not JSON
     HUGE = "huge"  # a line of Plan.size bytes

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import ipaddress
 import re
+import socket
 from collections import deque
 from typing import cast
 
@@ -60,6 +61,7 @@ class SimOllama:
         self._tasks: set[asyncio.Task[object]] = set()
         self._server: _Server | None = None
         self._listener: asyncio.Server | None = None
+        self._full: list[socket.socket] = []
         self._port = 0
 
     @property
@@ -98,6 +100,7 @@ class SimOllama:
     async def accept(self) -> None:
         """Listens again after ``refuse`` or ``crash``, on the same port."""
         assert self._server is not None, "start() comes first"  # noqa: S101 - a mistake of the caller
+        self.refuse()
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._server, "127.0.0.1", self._port)
         self._port = self._listener.sockets[0].getsockname()[1]
@@ -107,6 +110,23 @@ class SimOllama:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        for one in self._full:
+            one.close()
+        self._full = []
+
+    def hang(self) -> None:
+        """Lets dials hang, as a host that drops packets does, until ``accept``."""
+        self.refuse()
+        full = socket.socket()
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        full.bind(("127.0.0.1", self._port))
+        full.listen(0)
+        self._full = [full]
+        for _ in range(2):  # a backlog of 0 takes one connection, and one more is being taken
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self._port))
+            self._full.append(filler)
 
     def crash(self) -> None:
         """Closes the port, resets every connection and unloads all models, as a killed process does."""
@@ -138,7 +158,9 @@ class SimOllama:
             await self._answer(request, entry, answer)
         except Over:
             pass
-        except (asyncio.CancelledError, ConnectionError):
+        except ConnectionError:
+            entry.enter(State.CANCELLED)
+        except asyncio.CancelledError:
             entry.enter(State.CANCELLED)
             raise
         finally:
