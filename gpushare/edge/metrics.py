@@ -1,0 +1,199 @@
+"""The Prometheus page: what is counted elsewhere, put into the exposition format.
+
+Called by: ``app``, which hands ``Metrics.render`` to the pages.
+
+Rules: nothing is counted here; each scrape reads the counters, the queue's snapshot and the last view of
+Ollama.  Labels come from closed lists (``core.stats``), so input adds no series.  Names are
+``gpushare_<noun>_<unit>``, units are seconds, bytes and ratios.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gpushare.core.forecast import QueueView
+from gpushare.core.stats import Histogram, Stats
+from gpushare.core.status import OllamaView
+
+Rows = Iterable[tuple[tuple[str, ...], float]]
+"""Label values, and the sample they belong to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the figures come from; the functions return the newest state.
+
+    ``names`` maps owners to the names shown.  Without ``people`` nothing is told apart by person.
+    """
+
+    stats: Stats
+    queue: Callable[[], QueueView]
+    ollama: Callable[[], OllamaView]
+    names: Callable[[], Mapping[str, str]]
+    draining: Callable[[], bool]
+    version: str
+    people: bool
+
+
+class Metrics:
+    """The metrics of one server, in a registry of its own."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collector(sources))
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Returns the page and its content type, in the format the ``Accept`` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Collector(Collector):
+    """Reads every source once for each scrape."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields all families."""
+        sources = self._sources
+        yield InfoMetricFamily("gpushare_build", "The running version.", {"version": sources.version})
+        yield _gauge("gpushare_draining", "1 while the server is closing down.", sources.draining())
+        yield from _calls(sources.stats)
+        yield from _models(sources.stats)
+        if sources.people:
+            yield from _people(sources.stats)
+        yield from _queue(sources.queue())
+        yield from _fairness(sources)
+        yield from _ollama(sources.ollama())
+
+
+def _calls(stats: Stats) -> Iterator[Metric]:
+    requests = [((route, outcome.value), count) for (route, outcome), count in stats.requests.items()]
+    yield _counter("gpushare_requests", "Requests that ended.", requests, labels=("route", "outcome"))
+    yield _counter("gpushare_sent_bytes", "Answer bytes sent to clients.", [((), stats.bytes_out)])
+    yield _counter("gpushare_undelivered", "Answers a client did not wait for.", [((), stats.undelivered)])
+    yield _counter("gpushare_swaps", "Requests that had to load their model first.", [((), stats.swaps)])
+    waits = [((service.value,), histogram) for service, histogram in stats.wait.items()]
+    yield _histogram("gpushare_wait_seconds", "Time in the queue.", waits, labels=("class",))
+    first = "Time from the start of a request to the first byte of its answer."
+    yield _histogram("gpushare_first_byte_seconds", first, [((), stats.first)])
+    yield _histogram("gpushare_request_seconds", "Length of a request.", [((), stats.duration)])
+
+
+def _models(stats: Stats) -> Iterator[Metric]:
+    label = ("model",)
+    yield _counter("gpushare_model_requests", "Queued requests.", _rows(stats.model_requests), labels=label)
+    tokens = [((model, "input"), count) for model, count in stats.input_tokens.items()]
+    tokens += [((model, "output"), count) for model, count in stats.output_tokens.items()]
+    counted = "Tokens, as Ollama counts them."
+    yield _counter("gpushare_model_tokens", counted, tokens, labels=("model", "direction"))
+    loading = "Time spent loading models, charged to nobody."
+    yield _counter("gpushare_model_load_seconds", loading, _rows(stats.load_s), labels=label)
+
+
+def _people(stats: Stats) -> Iterator[Metric]:
+    label = ("person",)
+    yield _counter("gpushare_person_requests", "Queued requests.", _rows(stats.person_requests), labels=label)
+    yield _counter(
+        "gpushare_person_slot_seconds", "Slot-seconds charged.", _rows(stats.person_slot_s), labels=label
+    )
+
+
+def _queue(queue: QueueView) -> Iterator[Metric]:
+    """Yields the slots, of which always granted = released + held."""
+    yield _counter("gpushare_slots_granted", "Slots given to requests.", [((), queue.granted_total)])
+    yield _counter("gpushare_slots_released", "Slots given back.", [((), queue.released_total)])
+    yield _gauge("gpushare_slots_held", "Slots in use.", queue.held)
+    yield _gauge("gpushare_waiting_requests", "Requests in the queue.", len(queue.waiting))
+    yield _gauge("gpushare_running_requests", "Requests that hold a slot.", len(queue.running))
+
+
+def _fairness(sources: Sources) -> Iterator[Metric]:
+    """Yields what each person got and was owed, as parts of all that was used while somebody waited."""
+    queue = sources.queue()
+    if queue.jain is not None:
+        text = "Jain's fairness index over what each active person got for what was due: 1 is fair."
+        yield _gauge("gpushare_fairness_jain_ratio", text, queue.jain)
+    if not sources.people:
+        return
+    names = sources.names()
+    used: defaultdict[str, float] = defaultdict(float)
+    due: defaultdict[str, float] = defaultdict(float)
+    for row in queue.shares:
+        person = sources.stats.person_label(names.get(row.owner, row.owner))
+        used[person] += row.used_s
+        due[person] += row.due_s
+    label = ("person",)
+    yield _gauges(
+        "gpushare_person_share_obtained_ratio",
+        "Part of all slot time that was obtained.",
+        _parts(used),
+        labels=label,
+    )
+    yield _gauges(
+        "gpushare_person_share_due_ratio", "Part of all slot time that was due.", _parts(due), labels=label
+    )
+
+
+def _ollama(view: OllamaView) -> Iterator[Metric]:
+    yield _gauge("gpushare_ollama_up", "1 while Ollama answers.", view.up)
+    resident = [((row.name,), row.vram_bytes) for row in view.loaded]
+    yield _gauges("gpushare_model_vram_bytes", "GPU memory of loaded models.", resident, labels=("model",))
+
+
+def _parts(amounts: Mapping[str, float]) -> Rows:
+    """Returns each amount as a part of all; nothing while there is none."""
+    total = sum(amounts.values())
+    return [((name,), amount / total) for name, amount in amounts.items()] if total else []
+
+
+def _rows(counts: Mapping[str, float]) -> list[tuple[tuple[str, ...], float]]:
+    return [((name,), count) for name, count in counts.items()]
+
+
+def _counter(name: str, text: str, rows: Rows, *, labels: tuple[str, ...] = ()) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in rows:
+        family.add_metric(values, count)
+    return family
+
+
+def _gauges(name: str, text: str, rows: Rows, *, labels: tuple[str, ...]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _histogram(
+    name: str,
+    text: str,
+    rows: Iterable[tuple[tuple[str, ...], Histogram]],
+    *,
+    labels: tuple[str, ...] = (),
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in rows:
+        buckets = [
+            ("+Inf" if bound == float("inf") else str(bound), count)
+            for bound, count in histogram.cumulative()
+        ]
+        family.add_metric(values, buckets, sum_value=histogram.total)
+    return family
