@@ -1,0 +1,206 @@
+"""The balances of the queue: who is charged what, and what is forgotten when.
+
+Owns: owners, flows, rings, class virtual times, running leases and the sums over them.
+Called by: ``core.scheduler``; read by ``core.forecast`` and ``core.invariants``.
+
+Rules:
+- Every change of a deficit that is not a quantum is a charge, made in ``debit``, and the class's virtual time
+  grows by the same charge.
+- Debt is forgiven only in ``level``, when nobody waits and so nobody has a grievance.
+"""
+
+from gpushare.core.backends import Want
+from gpushare.core.flows import Flow, Lease, Owner, Ring, Ticket, Where
+from gpushare.core.model import Service
+
+FORGET_AFTER_S = 3600.0
+
+
+class Accounts:
+    """All flows and what they owe.
+
+    Attributes:
+        class_weight: how classes share when both wait.
+        virtual: charge over class weight, per class.
+        leases: leases held.
+        most_leases: the most ever held at once, which bounds credit.
+        n_wait: calls waiting.
+        wanted: calls waiting by what they need; holds no zeros.
+        charged_s: all charges less refunds, in slot-seconds.
+        used_s: measured costs of released leases.
+    """
+
+    def __init__(self) -> None:
+        self.flows: dict[tuple[str, Service], Flow] = {}
+        self.owners: dict[str, Owner] = {}
+        self.rings = {service: Ring() for service in Service}
+        self.class_weight = dict.fromkeys(Service, 1.0)
+        self.virtual = dict.fromkeys(Service, 0.0)
+        self.leases: list[Lease] = []
+        self.most_leases = 0
+        self.n_wait = 0
+        self.wanted: dict[Want, int] = {}
+        self.charged_s = 0.0
+        self.used_s = 0.0
+        self._due_clock = 0.0  # slot-seconds used per unit of weight that was active
+        self._active_weight = 0.0
+        self._swept = 0.0
+
+    def flow(self, owner: str, service: Service) -> Flow:
+        """Returns the flow of an owner in a class, made on first use."""
+        flow = self.flows.get((owner, service))
+        if flow is None:
+            flow = self.flows[owner, service] = Flow(owner=self.owner(owner), service=service)
+        return flow
+
+    def owner(self, name: str) -> Owner:
+        """Returns an owner, with default terms if nobody set any."""
+        owner = self.owners.get(name)
+        if owner is None:
+            owner = self.owners[name] = Owner(name=name)
+        return owner
+
+    def set_weight(self, owner: Owner, weight: float) -> None:
+        """Changes a weight; it acts from the next quantum on."""
+        if owner.active:
+            self._bring_due(owner)
+            self._active_weight += weight - owner.weight
+        owner.weight = weight
+
+    # --- charges ---------------------------------------------------------------------------------------
+
+    def debit(self, flow: Flow, cost_s: float) -> None:
+        """Charges a flow; a negative cost is a refund."""
+        flow.deficit -= cost_s
+        self.charged_s += cost_s
+        self.virtual[flow.service] += cost_s / self.class_weight[flow.service]
+
+    def accrue(self, now: float) -> None:
+        """Charges what running calls have used beyond their estimates."""
+        for lease in self.leases:
+            if lease.t_start is not None:
+                used = now - lease.t_start
+                if used > lease.charged:
+                    self.debit(lease.flow, used - lease.charged)
+                    lease.charged = used
+
+    def level(self, now: float) -> None:
+        """Sets all balances to zero; what running calls have paid in advance stays paid.
+
+        O(flows in the rings), but each of them had to come in first, so O(1) amortised.
+        """
+        self.accrue(now)
+        for ring in self.rings.values():
+            for flow in list(ring):
+                if flow.leases:
+                    flow.deficit = -sum(lease.charged - lease.elapsed_s(now) for lease in flow.leases)
+                    ring.to_back(flow)
+                else:
+                    ring.leave(flow)
+        latest = max(self.virtual.values())
+        self.virtual = dict.fromkeys(self.virtual, latest)
+
+    def wake(self, service: Service) -> None:
+        """Brings the clock of a class that had nobody waiting up to the others': no credit for sleeping."""
+        others = [self.virtual[each] for each, ring in self.rings.items() if ring.n_wait]
+        if others:
+            self.virtual[service] = max(self.virtual[service], min(others))
+
+    def rings_in_order(self) -> list[Ring]:
+        """Returns the rings of classes with waiting calls, the most entitled first."""
+        waiting = [service for service, ring in self.rings.items() if ring.n_wait]
+        return [self.rings[service] for service in sorted(waiting, key=self.virtual.__getitem__)]
+
+    # --- who waits and who runs ------------------------------------------------------------------------
+
+    def enqueue(self, ticket: Ticket, now: float, *, quantum: float) -> None:
+        """Puts a ticket into its flow and the flow into its ring."""
+        if not self.n_wait:
+            self.level(now)
+        if now - self._swept >= FORGET_AFTER_S:
+            self._forget_idle(now)
+        flow = self.flow(ticket.owner, ticket.service)
+        ring = self.rings[ticket.service]
+        if not ring.n_wait:
+            self.wake(ticket.service)
+        self._activate(flow.owner)
+        flow.push(ticket)
+        self._count(ticket, flow, 1)
+        if flow.where is Where.NONE:
+            ring.enter(flow, quantum)
+
+    def withdraw(self, ticket: Ticket, now: float) -> None:
+        """Uncounts a cancelled ticket; the ring drops its flow when it passes."""
+        flow = self.flow(ticket.owner, ticket.service)
+        flow.drop(ticket)
+        self._count(ticket, flow, -1)
+        self._deactivate(flow, now)
+
+    def open_lease(self, lease: Lease) -> None:
+        """Moves a ticket from waiting to running and charges its estimate."""
+        flow = lease.flow
+        flow.pop(lease.ticket)
+        self._count(lease.ticket, flow, -1)
+        flow.leases.append(lease)
+        flow.owner.n_run += 1
+        self.leases.append(lease)
+        self.most_leases = max(self.most_leases, len(self.leases))
+        self.debit(flow, lease.est)
+
+    def close_lease(self, lease: Lease, used_s: float, now: float) -> None:
+        """Settles a lease: charges the difference between its true cost and what was charged."""
+        flow = lease.flow
+        self.debit(flow, used_s - lease.charged)
+        lease.charged = used_s
+        self.used_s += used_s
+        flow.owner.used_s += used_s
+        self._due_clock += used_s / self._active_weight
+        flow.leases.remove(lease)
+        self.leases.remove(lease)
+        flow.owner.n_run -= 1
+        self._deactivate(flow, now)
+
+    def _count(self, ticket: Ticket, flow: Flow, step: int) -> None:
+        self.n_wait += step
+        self.rings[ticket.service].n_wait += step
+        flow.owner.n_wait += step
+        count = self.wanted.get(ticket.want, 0) + step
+        if count:
+            self.wanted[ticket.want] = count
+        else:
+            del self.wanted[ticket.want]
+
+    # --- what sharing owed -----------------------------------------------------------------------------
+
+    def due_s(self, owner: Owner) -> float:
+        """Returns the slot-seconds that weighted sharing owed an owner so far.
+
+        Each slot-second used is owed, by weight, to everybody who waited or ran when it was settled.
+        """
+        behind = self._due_clock - owner.due_mark if owner.active else 0.0
+        return owner.due_s + behind * owner.weight
+
+    def _bring_due(self, owner: Owner) -> None:
+        owner.due_s = self.due_s(owner)
+        owner.due_mark = self._due_clock
+
+    def _activate(self, owner: Owner) -> None:
+        if not owner.active:
+            owner.due_mark = self._due_clock
+            self._active_weight += owner.weight
+
+    def _deactivate(self, flow: Flow, now: float) -> None:
+        flow.idle_since = now
+        owner = flow.owner
+        if not owner.active:
+            owner.due_s += (self._due_clock - owner.due_mark) * owner.weight
+            self._active_weight -= owner.weight
+
+    def _forget_idle(self, now: float) -> None:
+        """Drops flows that have long been out of their rings; averages of costs are kept elsewhere."""
+        self._swept = now
+        self.flows = {
+            key: flow
+            for key, flow in self.flows.items()
+            if flow.where is not Where.NONE or now - flow.idle_since < FORGET_AFTER_S
+        }

@@ -1,0 +1,175 @@
+"""When a waiting call will start, and in which order they will.
+
+Owns: nothing; it reads the accounts.  Called by: ``core.scheduler``.
+
+Rules: an estimate is "about"; it cannot know who will come or leave.  The order is found by playing the ring
+forward on copies of the balances with estimated costs, without affinity and caps, so it is the order the
+queue would serve if nothing else happened.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from gpushare.core.accounts import Accounts
+from gpushare.core.backends import Backend
+from gpushare.core.flows import Flow, Ring, Ticket
+from gpushare.core.model import Lane, Service
+
+Estimate = Callable[[Ticket], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Where a call stands: calls served before it, and seconds until it starts (None: cannot be known)."""
+
+    position: int
+    eta_s: float | None
+
+
+@dataclass(slots=True)
+class _Line:
+    """A copy of a flow that can be played forward."""
+
+    deficit: float
+    credit: float
+    tickets: deque[Ticket]
+
+
+class Outlook:
+    """One moment of the queue, played forward.
+
+    Args:
+        accounts: read, never changed.
+        backends: read, never changed.
+        quantum: slot-seconds per turn and unit of weight.
+        estimate: the expected cost of a ticket.
+        load_s: the expected load time of a model.
+        paused: nothing starts, so no time can be told.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        backends: Mapping[str, Backend],
+        *,
+        quantum: float,
+        estimate: Estimate,
+        load_s: Callable[[str], float],
+        paused: bool,
+    ) -> None:
+        self._accounts = accounts
+        self._backends = backends
+        self._quantum = quantum
+        self._estimate = estimate
+        self._load_s = load_s
+        self._paused = paused
+
+    def forecasts(
+        self, lane: Lane, now: float, extra: Ticket | None = None
+    ) -> Iterator[tuple[Ticket, Forecast]]:
+        """Yields the waiting tickets of a lane in the order of service, with their forecasts.
+
+        ``extra`` is treated as if it had just been added.
+        """
+        backends = [each for each in self._backends.values() if each.lane is lane and each.up]
+        slots = 0 if self._paused else sum(each.slots for each in backends if not each.draining)
+        left = [lease.remaining_s(now) for lease in self._accounts.leases if lease.backend in backends]
+        has_free = any(each.free for each in backends)
+        work = 0.0
+        before: dict[tuple[str, Service], int] = {}
+        for position, ticket in enumerate(self._order(lane, extra)):
+            key = ticket.owner, ticket.service
+            ahead = before.get(key, 0)
+            before[key] = ahead + 1
+            eta: float | None = None
+            if slots:
+                eta = _by_gap(self._accounts.flows.get(key), ahead, now)
+                if eta is None and not position:
+                    eta = 0.0 if has_free else min(left, default=0.0)
+                elif eta is None:
+                    eta = (work + sum(left)) / slots
+                if not any(ticket.model in each.resident for each in backends):
+                    eta += self._load_s(ticket.model)
+            yield ticket, Forecast(position=position, eta_s=eta)
+            work += self._estimate(ticket)
+
+    def _order(self, lane: Lane, extra: Ticket | None) -> Iterator[Ticket]:
+        """Yields tickets of all classes, each class by its virtual time."""
+        accounts = self._accounts
+        virtual = dict(accounts.virtual)
+        turns = {service: self._turns(ring, lane, service, extra) for service, ring in accounts.rings.items()}
+        heads = {service: head for service in turns if (head := next(turns[service], None))}
+        while heads:
+            service = min(heads, key=virtual.__getitem__)
+            ticket = heads[service]
+            yield ticket
+            virtual[service] += self._estimate(ticket) / accounts.class_weight[service]
+            following = next(turns[service], None)
+            if following is None:
+                del heads[service]
+            else:
+                heads[service] = following
+
+    def _turns(self, ring: Ring, lane: Lane, service: Service, extra: Ticket | None) -> Iterator[Ticket]:
+        """Yields the tickets of one class in the order of the ring."""
+        new, old = self._lines(ring, lane, extra if extra and extra.service is service else None)
+        visits = 0
+        while new or old:
+            if visits > 2 * (len(new) + len(old)):
+                _jump_laps([*new, *old])
+                visits = 0
+            visits += 1
+            lines = new or old
+            line = lines[0]
+            if line.deficit <= 0:
+                line.deficit += line.credit
+                old.append(lines.popleft())
+                continue
+            visits = 0
+            ticket = line.tickets.popleft()
+            line.deficit -= self._estimate(ticket)
+            if not line.tickets:
+                lines.popleft()
+            elif lines is new and line.deficit > 0:
+                new.rotate(-1)
+            yield ticket
+
+    def _lines(self, ring: Ring, lane: Lane, extra: Ticket | None) -> tuple[deque[_Line], deque[_Line]]:
+        """Returns copies of NEW and OLD, of the flows that wait for the lane."""
+        mine = self._accounts.flows.get((extra.owner, extra.service)) if extra else None
+        new, old = (
+            deque(
+                line
+                for flow in flows
+                if (line := self._line(flow, lane, extra if flow is mine else None)).tickets
+            )
+            for flows in (ring.new, ring.old)
+        )
+        if extra and (mine is None or mine not in ring):
+            weight = (
+                self._accounts.owners[extra.owner].weight if extra.owner in self._accounts.owners else 1.0
+            )
+            new.append(_Line(self._quantum * weight, self._quantum * weight, deque((extra,))))
+        return new, old
+
+    def _line(self, flow: Flow, lane: Lane, extra: Ticket | None) -> _Line:
+        tickets = deque(ticket for ticket in flow.waiting() if ticket.lane is lane)
+        if extra:
+            tickets.append(extra)
+        return _Line(flow.deficit, self._quantum * flow.weight, tickets)
+
+
+def _by_gap(flow: Flow | None, ahead: int, now: float) -> float | None:
+    """Returns the time by Little's law: so many grants of this flow, at the pace it has been getting them."""
+    if not ahead or flow is None or flow.gap_s is None or flow.last_grant is None:
+        return None
+    return (ahead + 1) * flow.gap_s - min(flow.gap_s, now - flow.last_grant)
+
+
+def _jump_laps(lines: list[_Line]) -> None:
+    """Gives everybody the laps that bring the first line to its turn: deep debt costs no time."""
+    count = min(math.floor(-line.deficit / line.credit) for line in lines)
+    for line in lines:
+        line.deficit += max(0, count) * line.credit

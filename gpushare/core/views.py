@@ -1,0 +1,168 @@
+"""The picture of the queue that pages, metrics and logs read.
+
+Owns: nothing.  Called by: ``core.scheduler``.  Rules: a picture is immutable and holds no scheduler object,
+so it may be kept and handed to any layer; it may be a moment old.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gpushare.core.accounts import Accounts
+from gpushare.core.backends import Backend
+from gpushare.core.forecast import Outlook
+from gpushare.core.model import Lane, Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningView:
+    """A call that holds a slot.
+
+    ``started_s`` is seconds since the grant; ``swap``: its model still loads.
+    """
+
+    id: str
+    owner: str
+    service: Service
+    model: str
+    backend: str
+    started_s: float
+    swap: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingView:
+    """A call in the queue.  ``since`` is on the scheduler's clock; ``position`` counts from 1.
+
+    ``swap``: its model is not loaded now.
+    """
+
+    id: str
+    owner: str
+    service: Service
+    model: str
+    since: float
+    position: int
+    eta_s: float | None
+    swap: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareView:
+    """What one owner got and what sharing by weight owed it, in slot-seconds of calls that ended."""
+
+    owner: str
+    weight: float
+    used_s: float
+    due_s: float
+    deficit_s: float
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendView:
+    """One set of slots."""
+
+    name: str
+    lane: Lane
+    slots: int
+    busy: int
+    up: bool
+    draining: bool
+    resident: tuple[str, ...]
+    incoming: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """An immutable picture of the queue at ``now`` (the scheduler's clock).
+
+    ``waiting`` is in the order of service as far as it can be told.  ``jain`` is Jain's index over what the
+    owners got for each second they were owed: 1 is perfectly fair; None before anybody was owed anything.
+    """
+
+    now: float
+    running: tuple[RunningView, ...]
+    waiting: tuple[WaitingView, ...]
+    shares: tuple[ShareView, ...]
+    backends: tuple[BackendView, ...]
+    granted_total: int
+    released_total: int
+    held: int
+    paused_since: float | None
+    jain: float | None
+
+
+def running(accounts: Accounts, now: float) -> tuple[RunningView, ...]:
+    """Returns the calls that hold a slot, oldest grant first."""
+    return tuple(
+        RunningView(
+            id=lease.ticket.id,
+            owner=lease.ticket.owner,
+            service=lease.ticket.service,
+            model=lease.ticket.model,
+            backend=lease.backend.name,
+            started_s=now - lease.t_grant,
+            swap=lease.swap and lease.t_start is None,
+        )
+        for lease in accounts.leases
+    )
+
+
+def waiting(outlook: Outlook, loaded: Iterable[str], now: float) -> tuple[WaitingView, ...]:
+    """Returns the waiting calls, lane by lane in the order of service."""
+    resident = frozenset(loaded)
+    return tuple(
+        WaitingView(
+            id=ticket.id,
+            owner=ticket.owner,
+            service=ticket.service,
+            model=ticket.model,
+            since=ticket.since,
+            position=forecast.position + 1,
+            eta_s=forecast.eta_s,
+            swap=ticket.model not in resident,
+        )
+        for lane in Lane
+        for ticket, forecast in outlook.forecasts(lane, now)
+    )
+
+
+def shares(accounts: Accounts) -> tuple[ShareView, ...]:
+    """Returns what every owner got and was owed."""
+    deficits: dict[str, float] = {}
+    for flow in accounts.flows.values():
+        deficits[flow.owner.name] = deficits.get(flow.owner.name, 0.0) + flow.deficit
+    return tuple(
+        ShareView(
+            owner=name,
+            weight=owner.weight,
+            used_s=owner.used_s,
+            due_s=accounts.due_s(owner),
+            deficit_s=deficits.get(name, 0.0),
+            waiting=owner.n_wait,
+            running=owner.n_run,
+        )
+        for name, owner in accounts.owners.items()
+    )
+
+
+def backend(each: Backend) -> BackendView:
+    """Returns one backend's picture."""
+    return BackendView(
+        name=each.name,
+        lane=each.lane,
+        slots=each.slots,
+        busy=each.busy,
+        up=each.up,
+        draining=each.draining,
+        resident=tuple(each.resident),
+        incoming=each.incoming,
+    )
+
+
+def jain(rows: Iterable[ShareView]) -> float | None:
+    """Returns Jain's index (sum x)^2 / (n sum x^2) over used / due: 1 when all are equal, 1/n at worst."""
+    ratios = [row.used_s / row.due_s for row in rows if row.due_s > 0]
+    squares = sum(ratio * ratio for ratio in ratios)
+    return sum(ratios) ** 2 / (len(ratios) * squares) if squares else None
