@@ -38,8 +38,8 @@ EDGE = {
 # The computing parts of the standard library: nothing that waits, reads a clock or touches the machine.
 CORE_STANDARD = set(
     "array base64 binascii bisect codecs collections collections.abc dataclasses datetime difflib "
-    "email.message email.parser enum functools hashlib heapq hmac ipaddress itertools json math operator re string tomllib "
-    "types typing unicodedata urllib.parse zlib".split()
+    "email.message email.parser enum functools hashlib heapq hmac ipaddress itertools json math "
+    "operator re string tomllib types typing unicodedata urllib.parse zlib".split()
 )
 ENGINE_FORBIDDEN = set(
     "io os pathlib random secrets socket sqlite3 subprocess tempfile threading time".split()
