@@ -344,9 +344,9 @@ class Relay:
             return False
         self._outcome = outcome
         self._let_go()
-        self._on_answered(outcome)
         if not self._decided.done():
             self._decided.set_result(None)
+        self._on_answered(outcome)
         return True
 
     def _finish(self, outcome: Outcome) -> None:

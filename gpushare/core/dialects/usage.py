@@ -94,9 +94,9 @@ class UsageTap:
         self._framing = framing
         self._mark, self._judge = _END_MARKS.get(path, _NATIVE)
         self._line = b"data:" if framing is Framing.SSE else b"{"
-        self._tail = b""  # SSE: the last piece with a usage object; single: the end of the document
+        self._tail = b""  # the end of a single document
         self._size = 0
-        self._last: _Answer | None = None
+        self._last: _Answer | None = None  # what holds the counts
         self.records = 0
         self.done = False
         self.failed = False
@@ -114,7 +114,7 @@ class UsageTap:
             data = data[: self._inspect(data)]
         self.records += data.count(b"\n" + self._line) + data.startswith(self._line)
         if self._framing is Framing.SSE and _USAGE in data:
-            self._tail = data
+            self._note_usage(data)
         return len(data)
 
     def close(self) -> None:
@@ -132,12 +132,7 @@ class UsageTap:
 
     def usage(self) -> Usage:
         """Returns what the answer said of its cost so far."""
-        last = self._last
-        if last is not None and last.response and self._framing is Framing.SSE:
-            last.usage = _decode_response(last.response)
-        if self._framing is Framing.SSE and (last is None or last.usage is None):
-            last = self._last_with_usage()
-        return _read(last) if last is not None else Usage()
+        return Usage() if self._last is None else _read(self._last)
 
     def _inspect(self, data: bytes) -> int:
         """Parses the records that contain a pattern; returns the end of the one that ended the answer."""
@@ -159,7 +154,7 @@ class UsageTap:
             return
         self.failed = answer.error is not None or answer.type in ("error", "response.failed")
         self.done = not self.failed and self._judge(answer)
-        if self.done:
+        if self.done and self._framing is Framing.NDJSON:
             self._last = answer
 
     def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
@@ -183,14 +178,15 @@ class UsageTap:
         lines = (line for line in record.splitlines() if line.startswith(b"data:"))
         return b"\n".join(line[5:].strip() for line in lines)
 
-    def _last_with_usage(self) -> _Answer | None:
-        """Returns the last event with a top-level usage object, which comes just before the end mark."""
-        spans = list(self._spans(self._tail))
-        for start, end in reversed(spans):
-            answer = _decode(self._payload(self._tail[start:end]))
-            if answer is not None and answer.usage is not None:
-                return answer
-        return None
+    def _note_usage(self, data: bytes) -> None:
+        """Keeps the last event that has a usage object of its own; a few come early and are estimates."""
+        for start, end in reversed(list(self._spans(data))):
+            answer = _decode(self._payload(data[start:end]))
+            if answer is not None and answer.type == "response.completed":
+                answer.usage = _decode_usage(answer.response)
+            if answer is not None and isinstance(answer.usage, dict):
+                self._last = answer
+                return
 
 
 def is_object(text: bytes) -> bool:
@@ -206,7 +202,7 @@ def _decode(text: bytes) -> _Answer | None:
         return None
 
 
-def _decode_response(text: msgspec.Raw) -> object:
+def _decode_usage(text: msgspec.Raw) -> object:
     try:
         return msgspec.json.decode(text, type=_Completed).usage
     except (msgspec.MsgspecError, ValueError, RecursionError):
