@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from gpushare.core.model import Dialect, Framing, Outcome
 
+_PICTURE_BYTES = 4_000_000  # a route with a smaller limit takes no pictures
 RETRY_AFTER_MAX_S = 30.0  # two widely used SDKs sleep for whatever they are told
 
 
@@ -93,7 +94,8 @@ class BodyTooLarge(InvalidRequest):
 
     def __init__(self, limit: int, declared: int | None = None) -> None:
         size = f"The request is {_size(declared)}" if declared else "The request is too large"
-        super().__init__(f"{size}; the limit here is {_size(limit)}. Pictures are the usual reason.")
+        why = " Pictures are the usual reason." if limit > _PICTURE_BYTES else ""
+        super().__init__(f"{size}; the limit here is {_size(limit)}.{why}")
 
 
 class MalformedRequest(InvalidRequest):
@@ -159,8 +161,7 @@ class KeyUnknown(KeyProblem):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            "This key is not valid here. It may have been replaced; "
-            f"ask whoever runs {host} for a new one."
+            f"This key is not valid here. It may have been replaced; ask whoever runs {host} for a new one."
         )
 
 
@@ -171,6 +172,18 @@ class KeyExpired(KeyProblem):
 
     def __init__(self, name: str, state: str) -> None:
         super().__init__(f"The key of {name} {state}. Ask for a new one.")
+
+
+class KeyRevoked(KeyProblem):
+    """In-band, or while waiting: the key of a call that was let in has been withdrawn since."""
+
+    code = "key_expired"
+    outcome = Outcome.REVOKED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The key of this request was withdrawn and the request was ended. Ask for a new one."
+        )
 
 
 class TooManyBadKeys(GpushareError):
@@ -184,8 +197,7 @@ class TooManyBadKeys(GpushareError):
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(
-            "Too many wrong keys came from this address. "
-            f"Try again in {max(1, round(retry_after_s))} s.",
+            f"Too many wrong keys came from this address. Try again in {max(1, round(retry_after_s))} s.",
             retry_after_s=retry_after_s,
         )
 
@@ -198,6 +210,18 @@ class Denied(GpushareError):
     openai_type = "permission_error"
     anthropic_type = "permission_error"
     outcome = Outcome.INVALID
+
+
+class OriginDenied(Denied):
+    """403: a web page that is not listed tries to use the API from somebody's browser."""
+
+    code = "origin_denied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Web pages of this origin may not use this server. "
+            "If the page is yours, add its origin to server.allowed_origins."
+        )
 
 
 class NotAdmin(Denied):
@@ -217,9 +241,7 @@ class RouteRefused(Denied):
     code = "route_refused"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This route acts on the operator's ollama.com account and is closed on this server."
-        )
+        super().__init__("This route acts on the operator's ollama.com account and is closed on this server.")
 
 
 class CloudModel(Denied):
@@ -229,6 +251,18 @@ class CloudModel(Denied):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"{model} runs on ollama.com, not on this GPU, and is closed on this server.")
+
+
+class WebSearchClosed(Denied):
+    """403: a call that lets the model search the web through Ollama."""
+
+    code = "route_refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Web search acts on the operator's ollama.com account and is closed on this server. "
+            "Send the request without the web search tool."
+        )
 
 
 class UnloadDenied(Denied):
@@ -339,7 +373,7 @@ class WouldWaitTooLong(Refused):
 
     def __init__(self, estimate_s: float, limit_s: float, retry_after_s: float) -> None:
         super().__init__(
-            f"A request sent now would start in about {estimate_s:.0f} s; the limit is {limit_s:.0f} s. "
+            f"A request sent now would start in about {_span(estimate_s)}; the limit is {_span(limit_s)}. "
             f"{_again(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
@@ -352,10 +386,9 @@ class WaitedTooLong(Refused):
     outcome = Outcome.QUEUE_TIMEOUT
 
     def __init__(self, waited_s: float, ahead: int, retry_after_s: float) -> None:
-        noun = "request" if ahead == 1 else "requests"
+        still = "there was still 1 request" if ahead == 1 else f"there were still {ahead} requests"
         super().__init__(
-            f"Gave up after waiting {waited_s:.0f} s; {ahead} {noun} were still ahead. "
-            f"{_again(retry_after_s)}",
+            f"Gave up after waiting {_span(waited_s)}; {still} ahead. {_again(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
 
@@ -455,12 +488,12 @@ class OllamaSilent(GpushareError):
     retry = False
 
     def __init__(self, seconds: float, outcome: Outcome) -> None:
-        what = (
-            f"The answer was not finished after {seconds:.0f} s and the request was ended."
-            if outcome is Outcome.TIMEOUT_TOTAL
-            else f"Ollama sent nothing for {seconds:.0f} s and the request was ended. "
-            "The model may not fit into GPU memory."
-        )
+        if outcome is Outcome.TIMEOUT_TOTAL:
+            what = f"The answer was not finished after {_span(seconds)} and the request was ended."
+        else:
+            what = f"Ollama sent nothing for {_span(seconds)} and the request was ended."
+        if outcome is Outcome.TIMEOUT_FIRST_BYTE:
+            what += " The model may not fit into GPU memory."
         super().__init__(what)
         self.outcome = outcome
 
@@ -474,7 +507,7 @@ class ClientSlow(GpushareError):
     retry = False
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The client read nothing for {seconds:.0f} s and the request was ended.")
+        super().__init__(f"The client read nothing for {_span(seconds)} and the request was ended.")
 
 
 class Restarting(Unavailable):
@@ -488,9 +521,10 @@ class Restarting(Unavailable):
 
 
 class Internal(GpushareError):
-    """500: a fault of ours."""
+    """500: a fault of ours; what was done before it is not known, so no automatic retry."""
 
     code = "internal"
+    retry = False
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"Something went wrong inside gpushare. Tell the admin: [{request_id}]")
@@ -505,9 +539,7 @@ class Rendered:
     body: bytes
 
 
-def render(
-    error: GpushareError, dialect: Dialect, *, request_id: str, hide_401: bool = False
-) -> Rendered:
+def render(error: GpushareError, dialect: Dialect, *, request_id: str, hide_401: bool = False) -> Rendered:
     """Returns the answer for an error before any body byte.
 
     Args:
@@ -516,9 +548,10 @@ def render(
         request_id: our id for the request, repeated in the Anthropic object.
         hide_401: send 403 instead of 401, for callers that throw the body of a 401 away.
     """
-    status = 403 if hide_401 and error.status == 401 else error.status
-    headers = dict(error.headers)
-    headers.update(_retry_headers(error))
+    status, headers = error.status, {**error.headers, **_retry_headers(error)}
+    if hide_401 and status == 401:
+        status = 403
+        headers.pop("WWW-Authenticate", None)
     if dialect is Dialect.GPUSHARE and isinstance(error, UnknownEndpoint | MethodNotAllowed):
         headers["Content-Type"] = "text/plain; charset=utf-8"
         return Rendered(status, headers, error.message.encode())
@@ -530,22 +563,23 @@ def render_event(error: GpushareError, dialect: Dialect, framing: Framing, *, re
     """Returns the error as one record of a stream that has already begun."""
     body = _dump(error_object(error, dialect, request_id))
     if framing is Framing.SSE:
-        head = b"event: error\n" if dialect is Dialect.ANTHROPIC else b""
-        return head + b"data: " + body + b"\n\n"
+        named = dialect in {Dialect.ANTHROPIC, Dialect.GPUSHARE}
+        return (b"event: error\n" if named else b"") + b"data: " + body + b"\n\n"
     return body + b"\n"
 
 
 def error_object(error: GpushareError, dialect: Dialect, request_id: str) -> dict[str, object]:
     """Returns the dialect's error object, ready for JSON."""
+    # For what the person who asks cannot mend, the sentence carries the number the admin can look up.
+    message = f"{error.message} [{request_id}]" if error.status in {502, 504} else error.message
     if dialect is Dialect.OPENAI:
-        inner = {"message": error.message, "type": error.openai_type, "param": None, "code": error.code}
-        return {"error": inner}
+        return {"error": {"message": message, "type": error.openai_type, "param": None, "code": error.code}}
     if dialect is Dialect.ANTHROPIC:
-        detail = {"type": error.anthropic_type, "message": error.message}
+        detail = {"type": error.anthropic_type, "message": message}
         return {"type": "error", "error": detail, "request_id": request_id}
     if dialect is Dialect.GPUSHARE:
-        return {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
-    return {"error": error.message}
+        return {"error": {"code": error.code, "message": message, "request_id": request_id}}
+    return {"error": message}
 
 
 def spread_retry_s(base_s: float, jitter: float) -> int:
@@ -554,17 +588,20 @@ def spread_retry_s(base_s: float, jitter: float) -> int:
     ``jitter`` in [0, 1) spreads the answer over 0.8 to 1.3 of the base, so that clients refused together do
     not return together.
     """
-    return int(min(RETRY_AFTER_MAX_S, max(1.0, math.ceil(base_s * (0.8 + 0.5 * jitter)))))
+    return _retry_s(base_s * (0.8 + 0.5 * jitter))
+
+
+def _retry_s(seconds: float) -> int:
+    return int(min(RETRY_AFTER_MAX_S, max(1.0, math.ceil(seconds))))
 
 
 def _retry_headers(error: GpushareError) -> dict[str, str]:
     """Returns the headers that tell a client whether and when to try again."""
     if not error.retry:
         return {"x-should-retry": "false"}
-    if error.status not in (429, 503):
+    if error.status not in {429, 503}:
         return {}
-    base = error.retry_after_s if error.retry_after_s is not None else 1.0
-    seconds = int(min(RETRY_AFTER_MAX_S, max(1.0, math.ceil(base))))
+    seconds = _retry_s(error.retry_after_s or 1.0)
     return {"Retry-After": str(seconds), "retry-after-ms": str(seconds * 1000)}
 
 
@@ -572,10 +609,15 @@ def _dump(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def _size(count: int | None) -> str:
-    megabytes = (count or 0) / 1_000_000
-    return f"{megabytes:.0f} MB" if megabytes >= 1 else f"{(count or 0) / 1000:.0f} kB"
+def _size(count: int) -> str:
+    """Returns a size to read; rounded up, so that what is over a limit never reads as the limit."""
+    unit, name = (1_000_000, "MB") if count >= 1_000_000 else (1000, "kB")
+    return f"{math.ceil(10 * count / unit) / 10:g} {name}"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _again(seconds: float) -> str:
-    return f"Try again in about {max(1, min(30, round(seconds)))} s."
+    return f"Try again in about {_retry_s(seconds)} s."
