@@ -1,26 +1,33 @@
-"""The status document: what one viewer may see of the queue, the models and the last day.
+"""What one viewer may see of the queue, the models and the last day.
 
 Called by: the status page and ``GET /gpushare/v1/status``, which show the same document.
 
-Rules: what a viewer may not see is left out here, before anything is rendered; ``audience`` is the only place
-that decides it.  A field the viewer may not see is absent, a value nobody knows is null.  Fields are added to
-``gpushare.status/1``, never renamed.
+Rules: what a viewer may not see is left out here, before anything is rendered; ``Audience`` alone decides it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, structs
 
-from gpushare.core.forecast import QueueView, RunningView, WaitingView
+from gpushare.core.document import (
+    Document,
+    LastDay,
+    Model,
+    Notice,
+    Ollama,
+    PersonShare,
+    Running,
+    State,
+    Waiting,
+)
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import Principal, ResidentModel
 from gpushare.core.stats import Day
+from gpushare.core.views import QueueView, RunningView, WaitingView
 
-SCHEMA = "gpushare.status/1"
 SOMEBODY = "somebody"
 SPEED_AFTER_S = 1.0  # a speed over less time than this is noise
 
@@ -81,112 +88,6 @@ class Picture:
         return (self.wall + timedelta(seconds=instant - self.now)).replace(microsecond=0)
 
 
-class State(StrEnum):
-    """What the whole server is doing: the word of the headline."""
-
-    FREE = "free"
-    BUSY = "busy"
-    SWAP = "swap"
-    FULL = "full"
-    PAUSED = "paused"
-    DRAINING = "draining"
-    OLLAMA_DOWN = "ollama-down"
-    STARTING = "starting"
-
-
-class Notice(Struct, frozen=True, kw_only=True):
-    """One thing a viewer should know; ``level`` is ``warn`` or ``bad``."""
-
-    code: str
-    level: str
-    text: str
-
-
-class Running(Struct, frozen=True, kw_only=True):
-    """A call that holds a slot."""
-
-    id: str
-    who: str
-    you: bool
-    model: str
-    started: datetime
-    swap: bool
-    tokens: int | UnsetType | None = UNSET
-    tokens_per_s: float | UnsetType | None = UNSET
-    tool: str | UnsetType = UNSET
-
-
-class Waiting(Struct, frozen=True, kw_only=True):
-    """A call in the queue, in the order the queue would serve it."""
-
-    id: str
-    position: int
-    who: str
-    you: bool
-    model: str
-    since: datetime
-    starts_in_s: float | None
-    swap: bool
-    tool: str | UnsetType = UNSET
-
-
-class Model(Struct, frozen=True, kw_only=True):
-    """A model in memory; ``on_gpu`` is the part of it in GPU memory, from 0 to 1."""
-
-    name: str
-    vram_bytes: int
-    on_gpu: float | None
-    context: int | None
-    unloads: str | None
-
-
-class PersonShare(Struct, frozen=True, kw_only=True):
-    """One person's last 24 hours; ``share`` is the part of all slot-seconds."""
-
-    who: str
-    you: bool
-    requests: int
-    slot_s: float
-    share: float | None
-
-
-class LastDay(Struct, frozen=True, kw_only=True):
-    """The last 24 hours; ``swaps_context`` is not measured yet."""
-
-    requests: int
-    wait_p50_s: float | None
-    wait_p95_s: float | None
-    swaps: int
-    people: tuple[PersonShare, ...]
-    swaps_context: int | None = None
-
-
-class Ollama(Struct, frozen=True, kw_only=True):
-    """Ollama behind the queue; ``up`` is null until it was first asked."""
-
-    up: bool | None
-    version: str | None
-    since: datetime | None
-
-
-class Document(Struct, frozen=True, kw_only=True):
-    """The status document for one viewer; GPU readings are null until something reads them."""
-
-    schema: str = SCHEMA
-    now: datetime
-    host: str
-    version: str
-    state: State
-    notices: tuple[Notice, ...]
-    new_request_starts_in_s: float | None
-    ollama: Ollama
-    running: tuple[Running, ...]
-    waiting: tuple[Waiting, ...]
-    models: tuple[Model, ...]
-    gpus: tuple[()] | None = None
-    day: LastDay | UnsetType = UNSET
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """What one viewer may see.
@@ -239,7 +140,7 @@ def document(picture: Picture, audience: Audience) -> Document:
         version=picture.version,
         state=state_of(picture),
         notices=tuple(_notices(picture)),
-        new_request_starts_in_s=_rounded(picture.starts_in_s),
+        new_request_starts_in_s=_starts_in_s(picture),
         ollama=_ollama(picture),
         running=tuple(_running(picture, row, audience) for row in picture.queue.running),
         waiting=tuple(_waiting(picture, row, audience) for row in picture.queue.waiting),
@@ -270,6 +171,17 @@ def state_of(picture: Picture) -> State:
     if any(row.swap for row in queue.running):
         return State.SWAP
     return State.BUSY if queue.running or queue.waiting else State.FREE
+
+
+def _starts_in_s(picture: Picture) -> float | None:
+    """Returns when a new call would start: at once where nobody is, unknown where none is taken."""
+    match state_of(picture):
+        case State.FREE:
+            return 0.0
+        case State.BUSY | State.SWAP:
+            return _rounded(picture.starts_in_s)
+        case _:
+            return None
 
 
 def _notices(picture: Picture) -> list[Notice]:

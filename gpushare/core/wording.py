@@ -4,9 +4,10 @@ Called by: the status page.  Rules: an estimate is coarse on purpose, because a 
 worse than none; the steps are those a person would say.
 """
 
+import math
 from dataclasses import dataclass
 
-from gpushare.core.status import Document, State
+from gpushare.core.document import Document, State
 
 NO_ESTIMATE = "no estimate yet"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
@@ -55,6 +56,11 @@ def duration(seconds: float) -> str:
     if whole < 2 * _DAY_S:
         return _two(whole // _HOUR_S, "h", whole % _HOUR_S // _MINUTE_S, "min")
     return f"{whole // _DAY_S} days"
+
+
+def at_most(seconds: float) -> str:
+    """Returns a measured length of time, rounded up to what it is under."""
+    return duration(math.ceil(seconds))
 
 
 def size(count: int) -> str:

@@ -22,9 +22,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from gpushare.core.forecast import QueueView
 from gpushare.core.stats import Histogram, Stats
 from gpushare.core.status import OllamaView
+from gpushare.core.views import QueueView
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 """Label values, and the sample they belong to."""
