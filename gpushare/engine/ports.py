@@ -133,6 +133,13 @@ Observer = Callable[[Record], None]
 """Told once of every call that ended; synchronous, never raises, never waits."""
 
 
+class Exposition(Protocol):
+    """The metrics page."""
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Returns the page and its content type, in the format an ``Accept`` header asks for."""
+
+
 class OllamaApi(Protocol):
     """Ollama's small answers, and uploads.  Each method has a deadline and raises ``GpushareError``."""
 

@@ -1,0 +1,310 @@
+"""The pipeline of a call, from its classification to its final record.
+
+Owns: the table of live calls.  Called by: ``web.inference``.
+
+Rules:
+- Every call ends in exactly one outcome and is told to the observers exactly once, in the outermost
+  ``finally``, by synchronous code.
+- The gateway knows neither sockets nor HTTP; errors leave it as types, the web layer renders them.
+- It never learns whether a ``Sink`` is a socket, a buffer or a job.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gpushare.core.body import is_cloud, may_use
+from gpushare.core.config import Config
+from gpushare.core.errors import CloudModel, GpushareError, Internal, ModelUnknown, UnloadDenied
+from gpushare.core.lists import filter_list
+from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, Usage
+from gpushare.engine.monitor import Monitor
+from gpushare.engine.ports import Lease, Observer, OllamaApi, Sink, Upstream, UpstreamRequest
+from gpushare.engine.relay import Deadlines, Relay, RelayEnd
+from gpushare.engine.slots import LocalSlots
+
+LIST_TIMEOUT_S = 2.5  # some tools give a list 5 s; Ollama's /api/ps can hang on its own locks
+FACTS_TIMEOUT_S = 30.0  # /api/show reads a model file from disk
+LISTS = ("/api/tags", "/api/ps", "/v1/models")
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveCall:
+    """One call while it lives: what the status page shows of it and what its record is made from."""
+
+    call: Call
+    who: Principal
+    request_id: str
+    tool: str
+    began: float
+    phase: Phase = Phase.REQUEST
+    outcome: Outcome | None = None
+    status: int = 0
+    admitted: bool = False
+    lease: Lease | None = None
+    relay: Relay | None = None
+    connect_s: float | None = None
+    first_s: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    delivered: bool = True
+
+    def record(self, now: float) -> Record:
+        """Returns the final facts of the call."""
+        lease, relay = self.lease, self.relay
+        return Record(
+            request_id=self.request_id,
+            key_id=self.who.key_id,
+            person=self.who.name,
+            tool=self.tool,
+            api=self.call.dialect,
+            route=self.call.endpoint.path,
+            model=self.call.model,
+            service=self.who.service,
+            phase=self.phase,
+            outcome=self.outcome or Outcome.INTERNAL_ERROR,
+            status=self.status,
+            ended_at=time.time(),
+            waited_s=lease.waited_s if lease else None,
+            connect_s=self.connect_s,
+            first_s=self.first_s,
+            total_s=now - self.began,
+            slot_s=lease.slot_s if lease else 0.0,
+            load_s=self.usage.load_s,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            records=relay.records if relay else 0,
+            bytes_out=relay.bytes_out if relay else 0,
+            swap=lease.swap if lease else False,
+            delivered=self.delivered,
+            admitted=self.admitted,
+        )
+
+
+class Gateway:
+    """Takes classified calls through admission, queue, relay and settlement.
+
+    Args:
+        slots: the queue and its slots.
+        upstream: how calls reach Ollama.
+        ollama: Ollama's small answers, for filtered lists and uploads.
+        monitor: which models exist.
+        observers: told of every call that ended, in this order.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        slots: LocalSlots,
+        upstream: Upstream,
+        ollama: OllamaApi,
+        monitor: Monitor,
+        observers: Sequence[Observer],
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.slots = slots
+        self._upstream = upstream
+        self._ollama = ollama
+        self._monitor = monitor
+        self._observers = tuple(observers)
+        self._clock = clock
+        self.live: dict[str, LiveCall] = {}
+
+    async def handle(
+        self, call: Call, who: Principal, sink: Sink, *, request_id: str, tool: str, max_wait_s: float
+    ) -> None:
+        """Carries one call to its end; the answer goes to ``sink``.
+
+        Raises:
+            GpushareError: nothing has been sent and the caller is to be told this.
+        """
+        live = self._begin(call, who, request_id=request_id, tool=tool)
+        try:
+            end = await self._serve(live, sink, max_wait_s)
+            self._note_end(live, end)
+            if end.error is not None:
+                raise end.error
+        except asyncio.CancelledError:
+            self._note_departure(live)
+            raise
+        except GpushareError as error:
+            live.outcome, live.status = error.outcome, error.status
+            raise
+        except Exception as error:
+            live.outcome, live.status = Outcome.INTERNAL_ERROR, Internal.status
+            raise Internal(request_id) from error
+        finally:
+            self._settle(live)
+
+    async def upload(
+        self, call: Call, who: Principal, chunks: AsyncIterator[bytes], *, request_id: str, tool: str
+    ) -> tuple[int, str, bytes]:
+        """Streams a model file to Ollama without a limit; returns status, content type and body.
+
+        Raises:
+            GpushareError: Ollama could not be reached or broke off.
+        """
+        live = self._begin(call, who, request_id=request_id, tool=tool)
+        live.phase = Phase.CONNECT
+        try:
+            answer = await self._ollama.upload(call.endpoint.method, call.target, chunks)
+            live.outcome, live.status = Outcome.OK, answer[0]
+        except asyncio.CancelledError:
+            self._note_departure(live)
+            raise
+        except GpushareError as error:
+            live.outcome, live.status = error.outcome, error.status
+            raise
+        finally:
+            self._settle(live)
+        return answer
+
+    def cut(self, chosen: Callable[[Principal], bool], error: Callable[[], GpushareError]) -> None:
+        """Ends the running calls of the chosen callers with an error inside the stream."""
+        for live in list(self.live.values()):
+            if live.relay is not None and chosen(live.who):
+                live.relay.cut(error())
+
+    # --- the steps -------------------------------------------------------------------------------------
+
+    def _begin(self, call: Call, who: Principal, *, request_id: str, tool: str) -> LiveCall:
+        live = LiveCall(call=call, who=who, request_id=request_id, tool=tool, began=self._clock())
+        live.admitted = call.endpoint.kind is Kind.ADMIN  # what changes the model store is always logged
+        self.live[request_id] = live
+        return live
+
+    async def _serve(self, live: LiveCall, sink: Sink, max_wait_s: float) -> RelayEnd:
+        call, who = live.call, live.who
+        if call.endpoint.kind is not Kind.QUEUED:
+            self._check_visible(call, who)
+            if who.models and call.endpoint.path in LISTS:
+                return await self._filtered_list(live, sink)
+            return await self._relay(live, sink, lease=None)
+        await self._check_model(call, who)
+        live.phase, live.admitted = Phase.QUEUE, True
+        async with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
+            live.phase, live.lease = Phase.CONNECT, lease
+            return await self._relay(live, sink, lease=lease)
+
+    async def _check_model(self, call: Call, who: Principal) -> None:
+        """Refuses what must not wait for a slot: cloud models, hidden and unknown ones, unloading."""
+        if is_cloud(call.model) and not self.config.ollama.cloud:
+            raise CloudModel(call.model)
+        self._check_visible(call, who)
+        if call.intent is Intent.UNLOAD and not who.is_admin:
+            raise UnloadDenied(call.model)
+        if not await self._monitor.knows(call.model):
+            raise ModelUnknown(call.model)
+
+    def _check_visible(self, call: Call, who: Principal) -> None:
+        if call.model and who.models and not may_use(who.models, call.model):
+            raise ModelUnknown(call.model)
+
+    async def _relay(self, live: LiveCall, sink: Sink, *, lease: Lease | None) -> RelayEnd:
+        call = live.call
+
+        def sent() -> None:
+            live.phase = Phase.FIRST
+            if lease is not None:
+                lease.sent()
+
+        def first_byte() -> None:
+            live.phase = Phase.DATA
+            if lease is not None:
+                lease.first_byte()
+
+        def answered(outcome: Outcome) -> None:
+            live.outcome = outcome
+            if lease is not None:
+                lease.settle(outcome)
+
+        relay = live.relay = Relay(
+            call=call,
+            sink=sink,
+            request_id=live.request_id,
+            headers=self._headers(live),
+            deadlines=self._deadlines(call),
+            on_sent=sent,
+            on_first_byte=first_byte,
+            on_answered=answered,
+        )
+        request = UpstreamRequest(
+            method=call.endpoint.method, target=call.target, body=call.body, content_type=call.content_type
+        )
+        return await relay.run(self._upstream, request)
+
+    async def _filtered_list(self, live: LiveCall, sink: Sink) -> RelayEnd:
+        """Answers a list for a key that may not see every model."""
+        status, content_type, body = await self._ollama.get(live.call.target, timeout_s=LIST_TIMEOUT_S)
+        shown = filter_list(body, live.who.models) if status == 200 else body
+        sink.start(status, {"Content-Type": content_type, **self._headers(live)})
+        sink.write(shown)
+        sink.finish()
+        return RelayEnd(outcome=Outcome.OK, status=status)
+
+    def _headers(self, live: LiveCall) -> Mapping[str, str]:
+        headers = answer_headers(live.request_id)
+        if live.lease is not None:
+            headers["X-Gpushare-Waited"] = f"{live.lease.waited_s:.1f}"
+        return headers
+
+    def _deadlines(self, call: Call) -> Deadlines:
+        """Returns the limits of a call; an answer that is one document has only the total one.
+
+        Its first byte is its last, so neither a first-byte nor an idle limit could tell a long answer from a
+        dead one.
+        """
+        ollama, server = self.config.ollama, self.config.server
+        stall = {"write_stall_s": server.write_stall, "finish_s": server.finish_timeout}
+        kind = call.endpoint.kind
+        if kind is Kind.PASSED:
+            limit = LIST_TIMEOUT_S if call.endpoint.method != "POST" else FACTS_TIMEOUT_S
+            return Deadlines(first_byte_s=limit, idle_s=limit, total_s=0.0, **stall)
+        if kind is not Kind.QUEUED:  # a download may take hours and is silent while it checks what it has
+            return Deadlines(first_byte_s=0.0, idle_s=0.0, total_s=0.0, **stall)
+        if not call.streaming:
+            return Deadlines(first_byte_s=0.0, idle_s=0.0, total_s=ollama.total_timeout, **stall)
+        return Deadlines(
+            first_byte_s=ollama.first_byte_timeout,
+            idle_s=ollama.idle_timeout,
+            total_s=ollama.total_timeout,
+            **stall,
+        )
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    def _note_end(self, live: LiveCall, end: RelayEnd) -> None:
+        live.outcome, live.status = end.outcome, end.status
+        live.usage, live.delivered = end.usage, end.delivered
+        if end.connected_at is not None:
+            live.connect_s = end.connected_at - live.began
+        if end.first_at is not None:
+            live.first_s = end.first_at - live.began
+        if live.lease is not None and live.lease.swap and end.usage.load_s:
+            self.slots.learn_load(live.call.model, end.usage.load_s)
+
+    def _note_departure(self, live: LiveCall) -> None:
+        """The client left; what was already answered stays answered."""
+        if live.outcome is not None:
+            live.delivered = False
+        elif live.phase is Phase.REQUEST:
+            live.outcome = Outcome.CLIENT_GONE_BODY
+        elif live.phase is Phase.QUEUE:
+            live.outcome = Outcome.CLIENT_GONE_QUEUED
+        else:
+            live.outcome = Outcome.CLIENT_GONE_RUNNING
+
+    def _settle(self, live: LiveCall) -> None:
+        """Tells everybody who counts, exactly once; synchronous, so no cancellation can split it."""
+        del self.live[live.request_id]
+        record = live.record(self._clock())
+        for observe in self._observers:
+            observe(record)
+
+
+def answer_headers(request_id: str) -> dict[str, str]:
+    """Returns the headers that every answer carries, errors included."""
+    return {"X-Gpushare-Request": request_id, "X-Request-Id": request_id}

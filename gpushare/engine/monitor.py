@@ -1,0 +1,114 @@
+"""What Ollama has and holds: asked regularly, kept, and handed to the queue.
+
+Owns: the last view of Ollama.  Called by: ``engine.gateway`` (does a model exist), ``app`` (runs it), pages
+(read ``view``).
+
+Rules: a failed question keeps the last answer and only turns ``up`` off; nothing waits for a poll but a call
+for a model nobody has heard of, which asks once more before it is refused.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import structlog
+
+from gpushare.core.body import canonical_model
+from gpushare.core.errors import GpushareError
+from gpushare.core.status import OllamaView
+from gpushare.engine.ports import OllamaApi
+from gpushare.engine.slots import LocalSlots
+
+SWAP_POLL_S = 0.5  # how soon a finished load is noticed when no byte tells it first
+ASK_AGAIN_S = 1.0  # unknown names cause at most one extra list a second
+
+_log = structlog.get_logger()
+_Answer = TypeVar("_Answer")
+
+
+class Monitor:
+    """Polls one Ollama.
+
+    Args:
+        ollama: the Ollama to ask.
+        slots: told which models are resident, for its ``backends``.
+        backends: names of the scheduler's backends behind this Ollama (its slots and its embedding lane).
+        interval_s: seconds between two polls.
+        clock: monotonic seconds.
+        on_models: told the canonical names of the models in the store whenever they were read.
+    """
+
+    def __init__(
+        self,
+        ollama: OllamaApi,
+        *,
+        slots: LocalSlots,
+        backends: Iterable[str],
+        interval_s: float,
+        clock: Callable[[], float],
+        on_models: Callable[[Iterable[str]], None] = lambda _names: None,
+    ) -> None:
+        self._ollama = ollama
+        self._slots = slots
+        self._backends = tuple(backends)
+        self.interval_s = interval_s
+        self._clock = clock
+        self._on_models = on_models
+        self._names: frozenset[str] | None = None
+        self._asked_at = float("-inf")
+        self.view = OllamaView()
+
+    async def run(self) -> None:
+        """Polls until cancelled."""
+        while True:
+            try:
+                await self.poll()
+            except Exception:
+                _log.exception("monitor.failed")
+            await asyncio.sleep(SWAP_POLL_S if self._slots.swap_pending else self.interval_s)
+
+    async def poll(self) -> None:
+        """Asks once for everything and publishes the new view."""
+        version = await self._ask(self._ollama.version)
+        await self._ask_names()
+        await self.poll_resident()
+        up = version is not None
+        if up != self.view.up or self.view.since is None:
+            _log.info("ollama.up" if up else "ollama.down")
+            self.view = self.view.changed(up=up, since=self._clock())
+        self.view = self.view.changed(version=version or self.view.version)
+
+    async def poll_resident(self) -> None:
+        """Asks which models are in memory and tells the queue."""
+        rows = await self._ask(self._ollama.resident)
+        if rows is None:
+            return
+        self._slots.set_resident(self._backends, frozenset(canonical_model(row.name) for row in rows))
+        self.view = self.view.changed(loaded=rows)
+
+    async def knows(self, model: str) -> bool:
+        """Whether the model is in Ollama's store, as far as can be known; True while no list was ever read.
+
+        Matching ignores case, as Ollama's does.  An unknown name asks Ollama once more, because somebody may
+        have just pulled it.
+        """
+        if self._names is None or model.lower() in self._names:
+            return True
+        if self._clock() - self._asked_at >= ASK_AGAIN_S:
+            await self._ask_names()
+        return model.lower() in self._names
+
+    async def _ask_names(self) -> None:
+        self._asked_at = self._clock()
+        names = await self._ask(self._ollama.installed)
+        if names is not None:
+            self._names = frozenset(canonical_model(name).lower() for name in names)
+            self._on_models(canonical_model(name) for name in names)
+            self.view = self.view.changed(models=tuple(sorted(names)))
+
+    async def _ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
+        """Returns the answer, or None when there is none; that is no error here."""
+        try:
+            return await question()
+        except GpushareError:
+            return None

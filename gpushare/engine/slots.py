@@ -1,0 +1,333 @@
+"""The scheduler in asyncio clothes: waiting for a turn, giving up, and giving back.
+
+Owns: the futures and timers of waiting calls.  Called by: ``engine.gateway`` (``lease``), ``engine.monitor``
+(what is resident), ``app`` (limits, drain, pause).
+
+Rules:
+- Only ``lease`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11 the
+  last can swallow a cancellation that meets a result (cpython 86296).
+- The slot is taken in ``pump``, in the same step as the decision, not when the waiting task wakes up.
+- One ``finally`` covers the wait and the use.  A grant that meets a cancellation is given on there, so no
+  order of grant, cancel and time-out can lose a slot.
+- Settling is synchronous and idempotent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gpushare.core.errors import (
+    Draining,
+    GpushareError,
+    Paused,
+    PersonLimit,
+    QueueFull,
+    WaitedTooLong,
+    WouldWaitTooLong,
+    spread_retry_s,
+)
+from gpushare.core.keys import OwnerTerms
+from gpushare.core.model import Call, Lane, Outcome, Principal
+from gpushare.core.scheduler import Forecast, QueueView, Scheduler, Ticket
+from gpushare.core.scheduler import Lease as Grant
+
+DRAIN_RETRY_S = 5.0  # a restart takes about this long
+EARLY_REFUSAL_FACTOR = 1.5  # estimates are wrong: refuse at once only when far over the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    """How many calls may wait; the total never refuses a person with nothing waiting."""
+
+    max_waiting: int = 64
+    max_waiting_per_person: int = 8
+
+
+class _Waiter:
+    """One call from admission to the end of its lease."""
+
+    __slots__ = ("added", "future", "grant", "max_wait_s", "ticket", "timer", "who")
+
+    def __init__(self, ticket: Ticket, who: Principal, *, added: float, max_wait_s: float) -> None:
+        self.ticket = ticket
+        self.who = who
+        self.added = added
+        self.max_wait_s = max_wait_s
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        self.grant: Grant | None = None
+
+
+class HeldSlot:
+    """The ``Lease`` handed to the gateway."""
+
+    __slots__ = ("_grant", "_sent", "_slots", "waited_s")
+
+    def __init__(self, slots: "LocalSlots", grant: Grant, waited_s: float) -> None:
+        self._slots = slots
+        self._grant = grant
+        self._sent = False
+        self.waited_s = waited_s
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+        return self._grant.backend.name
+
+    @property
+    def swap(self) -> bool:
+        """Whether the model was not resident at the grant."""
+        return self._grant.swap
+
+    @property
+    def slot_s(self) -> float:
+        """Slot-seconds charged; final once settled."""
+        return self._grant.charged
+
+    def sent(self) -> None:
+        """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
+        self._sent = True
+        if not self._grant.swap:
+            self._slots.started(self._grant)
+
+    def first_byte(self) -> None:
+        """Starts charging at the latest now, and tells the scheduler that the model is there."""
+        self._slots.loaded(self._grant)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Gives the slot back; see ``LocalSlots.settle``."""
+        self._slots.settle(self._grant, outcome)
+
+
+class LocalSlots:
+    """The slots of this process's backends and everybody who waits for one.
+
+    Args:
+        scheduler: who goes next.
+        limits: how many may wait.
+        clock: monotonic seconds.
+        jitter: returns a number in [0, 1) that spreads ``Retry-After``.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        limits: QueueLimits,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._scheduler = scheduler
+        self._limits = limits
+        self._clock = clock
+        self._jitter = jitter
+        self._people: Mapping[str, OwnerTerms] = {}
+        self._waiters: dict[str, _Waiter] = {}
+        self._beside: set[str] = set()
+        self._pumping = False
+        self.draining = False
+        self.paused = False
+
+    # --- waiting ---------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lease(
+        self, call: Call, who: Principal, *, ticket_id: str, max_wait_s: float
+    ) -> AsyncIterator[HeldSlot]:
+        """Waits for a fair turn and holds the slot for the block.
+
+        Raises:
+            GpushareError: Draining, PersonLimit, QueueFull, WouldWaitTooLong at once; WaitedTooLong, Paused,
+                Draining or the error given to ``evict`` later.
+        """
+        waiter = self._admit(call, who, ticket_id=ticket_id, max_wait_s=max_wait_s)
+        try:
+            self.pump()
+            await waiter.future
+            grant = waiter.grant
+            if grant is None:  # only a granted waiter's future has a result
+                raise AssertionError(ticket_id)
+            yield HeldSlot(self, grant, self._clock() - waiter.added)
+        finally:
+            self._leave(waiter)
+
+    def _admit(self, call: Call, who: Principal, *, ticket_id: str, max_wait_s: float) -> _Waiter:
+        """Puts a call in its owner's queue, or refuses it."""
+        now = self._clock()
+        lane = self._lane(call)
+        if self.draining:
+            raise self._closing_down()
+        self._refuse_over_limit(who, call.model, lane, max_wait_s=max_wait_s, now=now)
+        ticket = Ticket(id=ticket_id, owner=who.owner, service=who.service, model=call.model, lane=lane)
+        waiter = _Waiter(ticket, who, added=now, max_wait_s=max_wait_s)
+        waiter.timer = asyncio.get_running_loop().call_later(max_wait_s, self._expire, waiter)
+        self._waiters[ticket_id] = waiter
+        self._scheduler.add(ticket, now)
+        return waiter
+
+    def _refuse_over_limit(
+        self, who: Principal, model: str, lane: Lane, *, max_wait_s: float, now: float
+    ) -> None:
+        scheduler = self._scheduler
+        mine = scheduler.waiting(who.owner)
+        terms = self._people.get(who.owner)
+        limit = (terms.max_waiting if terms else 0) or self._limits.max_waiting_per_person
+        if mine >= limit:
+            raise PersonLimit(mine, limit, self._retry_after(scheduler.refuse_own(who.owner, who.service, now)))
+        if mine and scheduler.n_wait >= self._limits.max_waiting:
+            raise QueueFull(scheduler.n_wait, self._retry_after(scheduler.refuse_any(now)))
+        if not mine or self.paused:
+            return
+        eta = scheduler.forecast_new(who.owner, who.service, model, lane, now).eta_s
+        if eta is not None and eta > EARLY_REFUSAL_FACTOR * max_wait_s:
+            raise WouldWaitTooLong(eta, max_wait_s, self._retry_after(eta - max_wait_s))
+
+    def _lane(self, call: Call) -> Lane:
+        """Returns the lane a call needs: embeddings that would evict a model take an ordinary slot."""
+        if call.lane is Lane.EMBED and call.model not in self._beside:
+            return Lane.EMBED if self._scheduler.is_resident(call.model) else Lane.GENERATE
+        return call.lane
+
+    def _retry_after(self, base_s: float) -> float:
+        return spread_retry_s(base_s, self._jitter())
+
+    def _closing_down(self) -> Draining:
+        return Draining(self._retry_after(DRAIN_RETRY_S))
+
+    def _expire(self, waiter: _Waiter) -> None:
+        """The wait limit passed."""
+        if waiter.grant is not None or waiter.future.done():
+            return
+        now = self._clock()
+        forecast = self._scheduler.forecast(waiter.ticket, now)
+        retry = self._retry_after(self._scheduler.refuse_own(waiter.who.owner, waiter.who.service, now))
+        error: GpushareError
+        if self.paused:
+            error = Paused(retry)
+        else:
+            error = WaitedTooLong(now - waiter.added, forecast.position, retry)
+        self._turn_away(waiter, error)
+
+    def _turn_away(self, waiter: _Waiter, error: GpushareError) -> None:
+        self._scheduler.cancel(waiter.ticket, self._clock())
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """The one way out of the queue and of a slot, whatever happened in between."""
+        self._waiters.pop(waiter.ticket.id, None)
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        if waiter.future.done() and not waiter.future.cancelled():
+            waiter.future.exception()  # a refusal that met a cancellation is nobody's to raise any more
+        if waiter.grant is not None:
+            self.settle(waiter.grant, Outcome.CLIENT_GONE_RUNNING)
+        else:
+            self._scheduler.cancel(waiter.ticket, self._clock())
+
+    # --- slots -----------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Grants free slots until the scheduler has nobody for them."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while (grant := self._scheduler.pick(self._clock())) is not None:
+                self._hand_over(grant)
+        finally:
+            self._pumping = False
+
+    def _hand_over(self, grant: Grant) -> None:
+        waiter = self._waiters[grant.ticket.id]
+        waiter.grant = grant
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        if waiter.future.done():  # cancelled in this very pass, before its task could run
+            self.settle(grant, Outcome.CLIENT_GONE_QUEUED)
+        else:
+            waiter.future.set_result(None)
+
+    def started(self, grant: Grant) -> None:
+        """Useful service begins: charging runs from now."""
+        self._scheduler.started(grant, self._clock())
+
+    def loaded(self, grant: Grant) -> None:
+        """The first byte arrived, so the model is resident; ends a pending swap."""
+        self._scheduler.loaded(grant, self._clock())
+        self.pump()
+
+    def settle(self, grant: Grant, outcome: Outcome) -> None:
+        """Releases a slot, charges what was used and grants it on.  Idempotent."""
+        if grant.released:
+            return
+        self._scheduler.finished(grant, self._clock(), ok=outcome is Outcome.OK)
+        self.pump()
+
+    # --- what others tell us ---------------------------------------------------------------------------
+
+    def set_people(self, people: Mapping[str, OwnerTerms]) -> None:
+        """Takes new weights and limits; they act from the next quantum and the next admission on."""
+        self._people = people
+        for owner, terms in people.items():
+            self._scheduler.set_owner(owner, weight=terms.weight, max_running=terms.max_running)
+        self.pump()
+
+    def set_limits(self, limits: QueueLimits) -> None:
+        """Takes new queue limits; whoever already waits keeps the place."""
+        self._limits = limits
+
+    def resize(self, backend: str, slots: int) -> None:
+        """Changes the slot count; lowering it never interrupts."""
+        self._scheduler.resize(backend, slots, self._clock())
+        self.pump()
+
+    def set_resident(self, backends: Iterable[str], models: frozenset[str]) -> None:
+        """Takes a fresh list of resident models and learns which fit beside others."""
+        if len(models) > 1:
+            self._beside |= models
+        for backend in backends:
+            self._scheduler.set_resident(backend, models, self._clock())
+        self.pump()
+
+    def learn_load(self, model: str, seconds: float) -> None:
+        """Remembers how long loading a model took."""
+        self._scheduler.learn_load(model, seconds)
+
+    def pause(self) -> None:
+        """Grants nothing from now on; running calls finish, waiting calls wait."""
+        self.paused = True
+        self._scheduler.set_paused(True, self._clock())
+
+    def resume(self) -> None:
+        """Ends ``pause``."""
+        self.paused = False
+        self._scheduler.set_paused(False, self._clock())
+        self.pump()
+
+    def drain(self) -> None:
+        """Refuses new and waiting calls from now on; running ones finish."""
+        self.draining = True
+        self.evict(lambda _: True, self._closing_down)
+
+    def evict(self, chosen: Callable[[Principal], bool], error: Callable[[], GpushareError]) -> None:
+        """Turns away every waiting call of the chosen callers."""
+        for waiter in list(self._waiters.values()):
+            if waiter.grant is None and chosen(waiter.who):
+                self._turn_away(waiter, error())
+
+    # --- what others read ------------------------------------------------------------------------------
+
+    def snapshot(self) -> QueueView:
+        """Returns an immutable picture of the queue."""
+        return self._scheduler.snapshot(self._clock())
+
+    def forecast_new(self, who: Principal, model: str) -> Forecast:
+        """Returns where a call of ``who`` would stand if it came now."""
+        return self._scheduler.forecast_new(who.owner, who.service, model, Lane.GENERATE, self._clock())
+
+    @property
+    def swap_pending(self) -> bool:
+        """Whether a model is being loaded, so that ``/api/ps`` is worth asking often."""
+        return self._scheduler.swap_pending

@@ -1,0 +1,129 @@
+"""What surrounds every request: its id, its raw target, the guard against foreign pages, errors as answers.
+
+Rules: this is the one place that turns an error into an HTTP answer, and it runs for the web framework's own
+404, 405 and 500 too.  The target is judged as it arrived, before anything decodes it.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import hdrs, web
+
+from gpushare.core.credentials import find_key, hides_401
+from gpushare.core.dialects import dialect_of, split_target
+from gpushare.core.errors import (
+    GpushareError,
+    Internal,
+    MethodNotAllowed,
+    OriginDenied,
+    UnknownEndpoint,
+    WrongHost,
+    render,
+)
+from gpushare.core.hosts import host_allowed, origin_allowed
+from gpushare.engine.gateway import answer_headers
+from gpushare.web.parts import PARTS, REQUEST_ID, TARGET
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+EXPOSED = "X-Gpushare-Request, X-Gpushare-Waited, X-Request-Id, Retry-After, retry-after-ms"
+PREFLIGHT_METHODS = "GET, POST, DELETE, HEAD, OPTIONS"
+PREFLIGHT_MAX_AGE_S = 43200
+
+_log = structlog.get_logger()
+
+
+@web.middleware
+async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request an id and its checked target, and turns every error into an answer."""
+    request[REQUEST_ID] = request_id = f"r_{secrets.token_hex(8)}"
+    try:
+        request[TARGET] = split_target(
+            request.raw_path, key_in_path=request.app[PARTS].config.auth.key_in_path
+        )
+        response = await _guarded(request, handler)
+    except GpushareError as error:
+        response = error_response(request, error)
+    except web.HTTPException as error:
+        response = _framework_response(request, error)
+    except Exception as error:  # noqa: BLE001 - the last resort: a fault of ours must not become a hang
+        _log.error("request.failed", request=request_id, error=type(error).__name__, exc_info=True)
+        response = error_response(request, Internal(request_id))
+    if not response.prepared:
+        response.headers.update(answer_headers(request_id))
+        response.headers.update(cors_headers(request))
+    return response
+
+
+def error_response(request: web.Request, error: GpushareError) -> web.Response:
+    """Returns an error in the dialect of the request's path."""
+    target = request.get(TARGET)
+    path = target.path if target is not None else request.raw_path
+    rendered = render(
+        error,
+        dialect_of(path),
+        request_id=request[REQUEST_ID],
+        hide_401=hides_401(request.headers.get(hdrs.USER_AGENT, "")),
+    )
+    response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
+    if request.can_read_body:  # what was not read cannot be told from a next request
+        response.force_close()
+    return response
+
+
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """Returns the headers that let an allowed page read the answer; none for everybody else."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or not origin_allowed(origin, request.app[PARTS].config.server.allowed_origins):
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": EXPOSED,
+        "Vary": "Origin",
+    }
+
+
+async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers preflights and keeps foreign pages out before anything else looks at the request."""
+    parts = request.app[PARTS]
+    has_key = find_key(request.headers.items(), request[TARGET].key) is not None
+    if not has_key and not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
+        raise WrongHost
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and not _origin_welcome(request, origin):
+        if request.method not in ("GET", "HEAD"):
+            raise OriginDenied
+    elif request.method == "OPTIONS" and origin is not None:
+        return _preflight(request)
+    return await handler(request)
+
+
+def _preflight(request: web.Request) -> web.Response:
+    """Lets an allowed page send whatever headers it asks for; the key still decides what it may do."""
+    asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
+    headers = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: PREFLIGHT_METHODS,
+        hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_MAX_AGE_S),
+    }
+    if asked:
+        headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = asked
+    return web.Response(status=204, headers=headers)
+
+
+def _origin_welcome(request: web.Request, origin: str) -> bool:
+    """Whether the page the request comes from is ours, or listed."""
+    same = urlsplit(origin).netloc == request.headers.get(hdrs.HOST) and origin != "null"
+    return same or origin_allowed(origin, request.app[PARTS].config.server.allowed_origins)
+
+
+def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    """Rewrites the framework's own refusals; redirects and the like pass."""
+    if isinstance(error, web.HTTPNotFound):
+        return error_response(request, UnknownEndpoint())
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return error_response(request, MethodNotAllowed(tuple(sorted(error.allowed_methods))))
+    if error.status >= 400:
+        return error_response(request, Internal(request[REQUEST_ID]))
+    return error

@@ -1,0 +1,58 @@
+"""What handlers are handed, and the typed keys to reach it.
+
+``app.py`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id and the
+checked target under their own keys.  Nothing is global, so nothing has to be reset between tests.
+"""
+
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from gpushare.core.config import Config
+from gpushare.core.dialects import Target
+from gpushare.core.keys import KeyRing
+from gpushare.core.limits import BodyBudget, WrongKeys
+from gpushare.core.stats import Stats
+from gpushare.engine.gateway import Gateway
+from gpushare.engine.monitor import Monitor
+from gpushare.engine.ports import Exposition
+from gpushare.engine.slots import LocalSlots
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Every object a handler may need.  ``config`` and ``ring`` are immutable and replaced whole."""
+
+    config: Config
+    ring: KeyRing
+    host: str  # the machine's name, as shown to people
+    own_names: frozenset[str]  # names this machine answers to without a key
+    gateway: Gateway
+    slots: LocalSlots
+    monitor: Monitor
+    stats: Stats
+    metrics: Exposition
+    body_budget: BodyBudget
+    wrong_keys: WrongKeys = field(default_factory=WrongKeys)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is closing down."""
+        return self.slots.draining
+
+    def monotonic(self) -> float:
+        """Returns monotonic seconds."""
+        return time.monotonic()
+
+    def jitter(self) -> float:
+        """Returns a number in [0, 1) that spreads ``Retry-After``."""
+        return random.random()  # noqa: S311 - no secret depends on it
+
+
+PARTS = web.AppKey("parts", Parts)
+REQUEST_ID = web.RequestKey("request_id", str)
+TARGET = web.RequestKey("target", Target)

@@ -1,0 +1,167 @@
+"""A whole gateway in front of a simulated Ollama, and the check that nothing stayed behind.
+
+Suites import the fixtures from here.  After every test the conservation check runs: no slot, no queue place,
+no live call, no upstream connection, no body byte, no task and no descriptor is left, and every admitted
+call was logged and counted exactly once.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from gpushare import app
+from gpushare.core.config import Config, parse
+from gpushare.core.keys import KeyRecord, digest, new_key
+from gpushare.core.model import Role, Service
+from gpushare.edge.files import KeyFile
+from gpushare.sim import Script, SimOllama
+
+CANARY = "canary-7d1f"
+"""Put into prompts, keys and names by tests; it must never come out anywhere but in an answer."""
+
+
+@dataclass(kw_only=True)
+class Gate:
+    """A running gateway, its simulated Ollama and its people's keys."""
+
+    sim: SimOllama
+    running: app.Running
+    key_file: KeyFile
+    keys: dict[str, str] = field(default_factory=dict)
+    logs: list[Any] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return self.running.url
+
+    @property
+    def port(self) -> int:
+        """The gateway's port on 127.0.0.1."""
+        return self.running.port
+
+    @property
+    def parts(self) -> Any:
+        """The gateway's objects."""
+        return self.running.parts
+
+    def bearer(self, person: str = "alice") -> dict[str, str]:
+        """Returns the header that carries a person's key."""
+        return {"Authorization": f"Bearer {self.keys[person]}"}
+
+    async def request(
+        self, method: str, path: str, *, who: str | None = "alice", **options: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Sends one request and returns status, headers and body."""
+        headers = {**(self.bearer(who) if who else {}), **options.pop("headers", {})}
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(method, self.url + path, headers=headers, **options) as response,
+        ):
+            return response.status, response.headers, await response.read()
+
+    async def post(
+        self, path: str, body: object, *, who: str | None = "alice", **options: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Posts JSON."""
+        return await self.request("POST", path, who=who, json=body, **options)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Waits until something about the gateway is true; the limit only ends a broken test."""
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def waiting(self, count: int) -> None:
+        """Waits until so many calls are queued."""
+        await self.until(lambda: len(self.parts.slots.snapshot().waiting) == count)
+
+    def add_key(self, name: str, **fields: Any) -> str:
+        """Adds a key to the key file and returns its secret; the gateway reads the file by itself."""
+        secret = new_key(os.urandom(32))
+        record = KeyRecord(id=secret.split("_")[1], name=name, sha256=digest(secret), **fields)
+        self.key_file.edit(lambda ring: ring.added(record, datetime.now(UTC)))
+        self.keys[name] = secret
+        return secret
+
+    async def rest(self) -> None:
+        """Waits until everything that ends by itself has ended, then checks that nothing is left."""
+        slots = self.parts.slots
+        await self.until(lambda: not self.parts.gateway.live and slots.snapshot().held == 0)
+        view = slots.snapshot()
+        assert view.waiting == ()
+        assert view.granted_total == view.released_total
+        assert self.parts.body_budget.held_bytes == 0
+        await self.until(lambda: all(entry.ended for entry in self.sim.log))
+        done = [entry for entry in self.logs if entry["event"] == "request.done"]
+        ids = [entry["request"] for entry in done]
+        assert len(ids) == len(set(ids)), "a call was logged twice"
+        assert sum(self.parts.stats.requests.values()) == len(ids), "log and counters disagree"
+        text = repr(self.logs)
+        assert CANARY not in text
+        for secret in self.keys.values():
+            assert secret not in text
+
+
+@asynccontextmanager
+async def gateway(
+    folder: Path, *, script: Script | None = None, settings: str = "", people: Mapping[str, dict[str, Any]] | None = None
+) -> AsyncIterator[Gate]:
+    """Runs a gateway for the block: alice, bob and carol are persons, root is an admin, robot is background.
+
+    Args:
+        folder: for the key file.
+        script: the simulated Ollama's behaviour.
+        settings: TOML text of the configuration.
+        people: further keys, by name.
+    """
+    sim = SimOllama(script)
+    await sim.start()
+    config: Config = parse(settings, source="test", env={"GPUSHARE_OLLAMA__URL": sim.url})
+    key_file = KeyFile(folder)
+    gate = Gate(sim=sim, running=None, key_file=key_file)  # type: ignore[arg-type]
+    everybody: dict[str, dict[str, Any]] = {"alice": {}, "bob": {}, "carol": {}}
+    everybody["root"] = {"role": Role.ADMIN}
+    everybody["robot"] = {"service": Service.BACKGROUND}
+    for name, fields in {**everybody, **(people or {})}.items():
+        gate.add_key(name, **fields)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sim.stop)
+        gate.logs = stack.enter_context(capture_logs())
+        gate.running = await stack.enter_async_context(app.running(config, key_file))
+        yield gate
+        await gate.rest()
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
+    """A gateway with the defaults: one slot, an Ollama that answers at once."""
+    async with gateway(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> AsyncIterator[None]:
+    """Checks that no descriptor stayed behind."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the number matters
+    yield
+    after = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert after <= before, f"{after - before} descriptors left open"
+
+
+def chat(text: str = "hello", *, model: str = "m", stream: bool = True, **fields: Any) -> dict[str, Any]:
+    """A chat body in the native form, also understood by the two others."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
+
+
+structlog.configure(cache_logger_on_first_use=False)

@@ -1,0 +1,4 @@
+"""Fixtures of the integration suite."""
+
+from tests.harness import gate as gate
+from tests.harness import nothing_left as nothing_left
