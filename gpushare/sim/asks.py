@@ -71,7 +71,7 @@ def read_object(path: str, body: bytes) -> dict[str, object]:
     try:
         value, _ = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text)
     except json.JSONDecodeError as error:
-        raise BadAsk(400, _syntax_error(text, error.pos), early=early) from None
+        raise BadAsk(400, _syntax_error(error.doc, error.pos), early=early) from None
     if not isinstance(value, dict):
         kind, name = _KINDS.get(type(value), "null"), _GO_TYPES.get(path, "api.Request")
         raise BadAsk(400, f"json: cannot unmarshal {kind} into Go value of type {name}", early=early)
