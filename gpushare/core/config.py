@@ -169,7 +169,15 @@ def load(
     text: str, *, source: str, env: Mapping[str, str], options: Mapping[str, str] | None = None
 ) -> Reading[Config]:
     """As ``parse``, and tells for each setting that is not a default where its value came from."""
-    return read(text, Config, source=source, env=env, options=options, judge=_contradictions)
+    return read(
+        text,
+        Config,
+        source=source,
+        env=env,
+        options=options,
+        judge=_contradictions,
+        reference="gpushare config docs",
+    )
 
 
 def warnings(config: Config) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -146,6 +146,11 @@ class KeyRecord(Struct, frozen=True, kw_only=True):
         if not self.owner:
             force_setattr(self, "owner", self.id)
 
+    @property
+    def made(self) -> datetime:
+        """When the key was made; long ago for one entered by hand without a date."""
+        return self.created or datetime.fromtimestamp(0, UTC)
+
     def state(self, now: datetime) -> KeyState:
         """Returns whether the key is good at ``now``."""
         if self.revoked:
@@ -254,14 +259,29 @@ class KeyRing:
         """Returns a ring with one more key.
 
         Raises:
-            NameTaken: the name, or one that looks the same, belongs to a live key of another owner, or the
-                id is in use.
+            NameTaken: the name, or one that looks the same, belongs to a live key of another owner.
         """
         for other in self.records:
-            same = look_alike(record.name, other.name) and not other.ended(now)
-            if (same and (other.name, other.owner) != (record.name, record.owner)) or other.id == record.id:
+            same_person = (other.name, other.owner) == (record.name, record.owner)
+            if look_alike(record.name, other.name) and not same_person and not other.ended(now):
                 raise NameTaken(other.name)
         return KeyRing((*self.records, record))
+
+    def rotated(self, old: KeyRecord, secret: str, *, now: datetime, keep: timedelta) -> "KeyRing":
+        """Returns a ring in which a new key has the terms of an old one, which ends after ``keep``.
+
+        A key that was to expire gets a successor that lives as long.
+        """
+        successor = msgspec.structs.replace(
+            old,
+            id=key_id(secret),
+            sha256=digest(secret),
+            created=now,
+            not_before=None,
+            expires=now + (old.expires - old.made) if old.expires else None,
+        )
+        end = min(now + keep, old.expires) if old.expires else now + keep
+        return self.changed([old.id], expires=end).added(successor, now)
 
     def changed(self, ids: Iterable[str], **changes: object) -> "KeyRing":
         """Returns a ring in which some keys have other values."""

@@ -42,17 +42,22 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """Every problem of a settings file; nothing of the file is used."""
+    """Every problem of a settings file; nothing of the file is used.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    ``reference`` is the command that explains what the file may hold.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], *, reference: str = "") -> None:
         super().__init__(problems)
         self.problems = problems
+        self.reference = reference
 
     def __str__(self) -> str:
         """Writes all problems, and how many there are."""
         noun = "error" if len(self.problems) == 1 else "errors"
         lines = [f"error: {problem}" for problem in self.problems]
-        return "\n".join([*lines, f"{len(self.problems)} {noun}; nothing was changed."])
+        end = f" Reference: {self.reference}" if self.reference else ""
+        return "\n".join([*lines, f"{len(self.problems)} {noun}; nothing was changed.{end}"])
 
 
 def printable(text: str) -> str:

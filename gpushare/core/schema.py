@@ -52,6 +52,7 @@ def read(
     judge: Callable[[S], Iterable[Wrong]],
     env: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
+    reference: str = "",
 ) -> Reading[S]:
     """Reads the text, the environment and the options into one structure.
 
@@ -62,6 +63,7 @@ def read(
         judge: says what is wrong between values that are each right.
         env: variables ``GPUSHARE_<TABLE>__<NAME>`` win over the text.
         options: ``{"table.name": text}`` wins over both.
+        reference: the command that explains the settings, named after the problems.
 
     Raises:
         ConfigErrors: with every problem found.
@@ -75,7 +77,7 @@ def read(
             walk.report(_path(wrong.setting), wrong.message)
     if value is None or walk.problems:
         in_order = sorted(walk.problems, key=lambda problem: problem.line or len(text))
-        raise ConfigErrors(tuple(in_order))
+        raise ConfigErrors(tuple(in_order), reference=reference)
     return Reading(value, walk.origins)
 
 

@@ -152,8 +152,9 @@ class KeyFile:
         """
         make_private_dir(self.path.parent)
         with self._lock():
-            ring = change(self.load())
-            write_text(self.path, KEYS_HEADER + tomli_w.dumps(ring.tables()))
+            text = KEYS_HEADER + tomli_w.dumps(change(self.load()).tables())
+            ring = parse_keys(text, source=str(self.path))  # never write what would be refused on reading
+            write_text(self.path, text)
         return ring
 
     @contextmanager

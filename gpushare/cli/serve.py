@@ -1,0 +1,31 @@
+"""``gpushare serve``: the gateway in the foreground."""
+
+import click
+
+from gpushare.cli.options import config_option, read_setup
+from gpushare.cli.terminal import ExitCode, Failure, note
+from gpushare.core.config import warnings
+
+
+@click.command
+@config_option
+@click.option("-l", "--listen", metavar="HOST:PORT", help="Listen here instead of server.listen.")
+def serve(config_path: str | None, listen: str | None) -> None:
+    """Run the gateway until it is told to stop."""
+    setup = read_setup(config_path, listen=listen)
+    for warning in warnings(setup.config):
+        note(f"warning: {warning}")
+    if not setup.keys.load().records:
+        note("Nobody has a key yet. Make the first one: gpushare key add NAME --role admin")
+    from gpushare import app
+
+    try:
+        app.serve(setup.config, setup.keys)
+    except OSError as error:
+        where = setup.config.server.listen
+        raise Failure(
+            "cannot-listen",
+            f"cannot listen on {where} ({error.strerror or error})",
+            exit_code=ExitCode.FAILED,
+            hint="another address: gpushare serve --listen HOST:PORT",
+        ) from error
