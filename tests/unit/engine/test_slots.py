@@ -151,6 +151,7 @@ async def test_a_grant_that_meets_a_cancellation_goes_to_the_next(*, cancel_firs
     if cancel_first:
         doomed.cancel()
         bench.slots.settle(held, Outcome.OK)
+        assert [running.owner for running in bench.slots.snapshot().running] == ["c"]
     else:
         bench.slots.settle(held, Outcome.OK)
         doomed.cancel()
