@@ -152,7 +152,7 @@ def find_endpoint(method: str, path: str, *, query: str = "") -> tuple[Endpoint,
         UnknownEndpoint: no such path.
         MethodNotAllowed: the path exists for other methods.
     """
-    row_path = path if path in _BY_PATH else _parametrised(path)
+    row_path = path if path in _BY_PATH and not path.endswith("}") else _parametrised(path)
     by_method = _BY_PATH[row_path]
     if method not in by_method:
         raise MethodNotAllowed(tuple(sorted(by_method)))
