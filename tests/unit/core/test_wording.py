@@ -1,0 +1,132 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpushare.core import wording
+from gpushare.core.document import Document, Ollama, Running, State, Waiting
+
+NOW = datetime(2026, 11, 20, 14, 3, 12, tzinfo=UTC)
+
+
+def status(state: State, *, running: int = 0, waiting: int = 0) -> Document:
+    """Returns a document with so many calls."""
+    return Document(
+        now=NOW,
+        host="atlas",
+        version="0.1.0",
+        state=state,
+        notices=(),
+        new_request_starts_in_s=None,
+        ollama=Ollama(up=True, version="0.21.0", since=NOW - timedelta(seconds=120)),
+        running=tuple(
+            Running(id="r", who="bob", you=False, model="gemma3:27b", started=NOW, swap=state is State.SWAP)
+            for _ in range(running)
+        ),
+        waiting=tuple(
+            Waiting(
+                id="w", position=n, who="bob", you=False, model="m", since=NOW, starts_in_s=None, swap=False
+            )
+            for n in range(1, waiting + 1)
+        ),
+        models=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "no estimate yet"),
+        (-3.0, "any moment"),
+        (0.0, "any moment"),
+        (7.9, "in a few seconds"),
+        (8.0, "about 10 s"),
+        (27.4, "about 25 s"),
+        (57.4, "about 55 s"),
+        (58.0, "about 1 min"),
+        (150.0, "about 2 min 30 s"),
+        (590.0, "about 10 min"),
+        (600.0, "more than 10 min"),
+    ],
+)
+def test_estimates_are_coarse(seconds: float | None, words: str) -> None:
+    """Estimates are rounded to 5 s below a minute, to 30 s below ten, and end there."""
+    assert wording.estimate(seconds) == words
+
+
+@given(st.floats(min_value=8.0, max_value=599.9))
+def test_an_estimate_is_never_zero(seconds: float) -> None:
+    """No rounding says that a wait of seconds is none."""
+    assert not wording.estimate(seconds).startswith("about 0")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "There is no estimate yet for a new request."),
+        (0.0, "A new request would start at once."),
+        (3.0, "A new request would start in a few seconds."),
+        (90.0, "A new request would start in about 1 min 30 s."),
+        (700.0, "A new request would start in more than 10 min."),
+    ],
+)
+def test_newcomers_get_a_sentence(seconds: float | None, words: str) -> None:
+    """The estimate for a new request reads as a sentence."""
+    assert wording.newcomer(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 s"),
+        (31.9, "31 s"),
+        (60, "1 min"),
+        (150, "2 min 30 s"),
+        (4320, "1 h 12 min"),
+        (86400 + 3600, "25 h"),
+        (12 * 86400, "12 days"),
+    ],
+)
+def test_durations_have_at_most_two_units(seconds: float, words: str) -> None:
+    """Lengths of time are cut, not rounded, and never carry more than two units."""
+    assert wording.duration(seconds) == words
+
+
+def test_numbers_read_well() -> None:
+    """Thousands, bytes and parts look the same everywhere."""
+    assert wording.number(1204) == "1\u202f204"
+    assert wording.size(19_840_000_000) == "19.8 GB"
+    assert wording.percent(0.184) == "18\u202f%"
+    assert wording.at_most(2.1) == "3 s"
+
+
+@pytest.mark.parametrize(
+    ("document", "text", "icon"),
+    [
+        (status(State.FREE), "Free: a request starts at once", "idle"),
+        (status(State.BUSY, running=1), "Busy: 1 running, nobody waiting", "busy"),
+        (status(State.BUSY, running=1, waiting=3), "Busy: 1 running, 3 waiting", "busy"),
+        (status(State.SWAP, running=1, waiting=3), "Loading gemma3:27b, 3 waiting", "busy"),
+        (status(State.SWAP, running=1), "Loading gemma3:27b, nobody waiting", "busy"),
+        (status(State.FULL, waiting=64), "Full: 64 waiting, new requests are turned away for now", "down"),
+        (status(State.PAUSED), "Paused by an admin: requests wait", "down"),
+        (
+            status(State.DRAINING),
+            "Closing down: running requests finish, new ones are turned away",
+            "down",
+        ),
+        (status(State.OLLAMA_DOWN), "Ollama does not answer (for 2 min)", "down"),
+        (status(State.STARTING), "Starting", "idle"),
+    ],
+)
+def test_headline_answers_first(document: Document, text: str, icon: str) -> None:
+    """Each state has exactly one headline and one of three icons."""
+    headline = wording.headline(document)
+    assert (headline.text, headline.icon) == (text, icon)
+
+
+def test_title_starts_with_the_waiting_count() -> None:
+    """The count is what a narrow tab still shows."""
+    assert wording.headline(status(State.BUSY, running=1, waiting=3)).title == "(3) Busy · gpushare on atlas"
+    assert wording.headline(status(State.FREE)).title == "Free · gpushare on atlas"
