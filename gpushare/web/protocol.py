@@ -318,9 +318,14 @@ class ClientConnection(RequestHandler):
         return request.clone(headers=[pair for pair in request.headers.items() if pair[0] != hdrs.EXPECT])
 
     def reusable_after(self, request: web.BaseRequest) -> bool:
-        """Whether another request may follow this one on the connection."""
-        whole = request.version >= HttpVersion11 and request.content.is_eof()
-        return whole and not (self._close or self._force_close or self.expects_100)
+        """Whether another request may follow this one on the connection.
+
+        None may follow chunks: the parser takes their last trailer field for a header of the next request.
+        """
+        if request.version < HttpVersion11 or hdrs.TRANSFER_ENCODING in request.headers:
+            return False
+        unsettled = self._close or self._force_close or self.expects_100
+        return request.content.is_eof() and not unsettled
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

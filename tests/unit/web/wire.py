@@ -1,0 +1,165 @@
+"""A server made of the transport alone, and a client that is a bare socket: tests decide every byte."""
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gpushare.core.errors import GpushareError
+from gpushare.core.model import Dialect
+from gpushare.web.answers import refusal
+from gpushare.web.connections import ConnectionLimits, Connections
+from gpushare.web.transport import ClientRunner, make_listener, make_runner, read_body
+
+HANG_S = 10.0
+"""When a wait is called a hang; nothing that works comes near it."""
+HEAD = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r]*\r\n")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def echo(request: web.Request) -> web.StreamResponse:
+    """Answers with method, target and body."""
+    body = await read_body(request, limit=4_000_000, timeout_s=HANG_S)
+    return web.Response(body=f"{request.method} {request.raw_path} ".encode() + body[:100])
+
+
+class Bench:
+    """The server.  ``entered`` and ``cancelled`` tell what happened to requests, by target."""
+
+    def __init__(self) -> None:
+        self.limits = ConnectionLimits()
+        self.handler: Handler = echo
+        self.entered: asyncio.Queue[str] = asyncio.Queue()
+        self.cancelled: asyncio.Queue[str] = asyncio.Queue()
+        self.seen: list[str] = []
+        self._runner: ClientRunner | None = None
+        self._wires: list[Wire] = []
+        self._port = 0
+
+    @property
+    def connections(self) -> Connections:
+        assert self._runner is not None
+        return self._runner.connections
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = make_runner(app, limits=self.limits, shutdown_timeout=1.0)
+        await self._runner.setup()
+        listener = make_listener("127.0.0.1", 0)
+        self._port = listener.getsockname()[1]
+        await web.SockSite(self._runner, listener).start()
+
+    async def stop(self) -> None:
+        for wire in self._wires:
+            wire.close()
+        await self.stop_serving()
+
+    async def stop_serving(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def dial(self, *, receive_bytes: int = 0) -> "Wire":
+        """Returns a connected client; a small ``receive_bytes`` makes a slow reader slow soon."""
+        sock = socket.socket()
+        if receive_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._port))
+        wire = Wire(sock)
+        self._wires.append(wire)
+        return wire
+
+    async def ask(self, data: bytes) -> bytes:
+        """Sends bytes on a connection of their own; returns all that comes until the server closes."""
+        wire = await self.dial()
+        await wire.send(data)
+        return await wire.rest()
+
+    async def gone(self) -> None:
+        """Waits until no connection is open on the server's side."""
+        async with asyncio.timeout(HANG_S):
+            while self.connections.open:  # noqa: ASYNC110 - the server has no reason to tell
+                await asyncio.sleep(0.001)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request.raw_path)
+        self.entered.put_nowait(request.raw_path)
+        try:
+            return await self.handler(request)
+        except GpushareError as error:
+            return refusal(error, Dialect.GPUSHARE)
+        except asyncio.CancelledError:
+            self.cancelled.put_nowait(request.raw_path)
+            raise
+
+
+class Wire:
+    """The client's end of one connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._read = b""
+
+    async def send(self, data: bytes) -> None:
+        async with asyncio.timeout(HANG_S):
+            await self._loop.sock_sendall(self._sock, data)
+
+    def send_what_fits(self, data: bytes) -> None:
+        """Fills the socket's buffer and leaves the rest, as a client does that then goes away."""
+        try:
+            self._sock.send(data)
+        except BlockingIOError:
+            return
+
+    async def until(self, mark: bytes) -> bytes:
+        """Returns what comes up to and with ``mark``."""
+        async with asyncio.timeout(HANG_S):
+            while mark not in self._read:
+                piece = await self._loop.sock_recv(self._sock, 65536)
+                assert piece, f"closed before {mark!r}; got {self._read[-300:]!r}"
+                self._read += piece
+        found, self._read = self._read.split(mark, 1)
+        return found + mark
+
+    async def rest(self) -> bytes:
+        """Returns what comes until the server closes; a reset is an end too."""
+        async with asyncio.timeout(HANG_S):
+            try:
+                while piece := await self._loop.sock_recv(self._sock, 65536):
+                    self._read += piece
+            except ConnectionError:
+                pass
+        found, self._read = self._read, b""
+        return found
+
+    def half_close(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def reset(self) -> None:
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Returns the status of each answer in a run of bytes, in order."""
+    return [int(found) for found in HEAD.findall(answers)]
+
+
+def get(target: str = "/", *headers: str, version: str = "1.1", method: str = "GET") -> bytes:
+    """Returns a request without a body."""
+    return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: bench", *headers, "\r\n"]).encode()
+
+
+def post(body: bytes, *headers: str, target: str = "/") -> bytes:
+    """Returns a request with a body of declared length."""
+    return get(target, f"Content-Length: {len(body)}", *headers, method="POST") + body
