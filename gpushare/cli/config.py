@@ -6,7 +6,7 @@ import click
 
 from gpushare.cli.options import config_option, json_option, read_setup
 from gpushare.cli.terminal import emit, note, table
-from gpushare.core.config import warnings
+from gpushare.core.config import Config, warnings
 from gpushare.core.reference import to_markdown
 from gpushare.core.schema import settings
 from gpushare.edge.files import find_config, personal_config, reference_text
@@ -33,7 +33,9 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     for warning in found:
         note(f"warning: {warning}")
     where = setup.path or "no file, built-in defaults"
-    click.echo(f"ok: {where}; {len(setup.reading.origins)} settings given, {len(keys.records)} keys")
+    defaults = set(settings(Config()))
+    differing = sum(setting not in defaults for setting in settings(setup.config))
+    click.echo(f"ok: {where}; settings that differ from the defaults: {differing}; keys: {len(keys.records)}")
 
 
 @config.command

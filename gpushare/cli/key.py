@@ -74,8 +74,15 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> timed
 def _terms(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options for what a key may do; each is None where it was not given."""
     options = [
-        click.option("--role", type=click.Choice([*Role]), help="What else the key may do."),
-        click.option("--class", "service", type=click.Choice([*Service]), help="Background keys go last."),
+        click.option(
+            "--role", type=click.Choice([role.value for role in Role]), help="What else the key may do."
+        ),
+        click.option(
+            "--class",
+            "service",
+            type=click.Choice([service.value for service in Service]),
+            help="Background keys go last.",
+        ),
         click.option("--weight", type=click.FloatRange(0, 1000, min_open=True), help="Share; 1 is usual."),
         click.option("--model", "models", multiple=True, help="Only this model; may end in *. Repeatable."),
         click.option(

@@ -16,8 +16,8 @@ import msgspec
 from gpushare.cli.options import base_url, config_option, json_option, read_setup
 from gpushare.cli.terminal import ExitCode, Failure, table
 from gpushare.core import wording
-from gpushare.core.problems import printable
 from gpushare.core.document import Document, Running, Waiting
+from gpushare.core.problems import printable
 
 TIMEOUT_S = 5.0
 BIGGEST = 4_000_000  # bytes of an answer: a status document has some thousands
