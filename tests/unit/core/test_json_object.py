@@ -129,7 +129,7 @@ def test_unknown_names_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("body", "place"),
     [
-        (b'{"a":1,\n "b":tru}', "line 2, column 8"),
+        (b'{"a":1,\n "b":tru}', "line 2, column 7"),
         ('{"\u00e4\u00f6":x}'.encode(), "line 1, column 7"),
         (b'{"a"', "line 1, column 5"),
         (b'{"model":"a"}{"model":"b"}', "line 1, column 15"),
