@@ -1,0 +1,347 @@
+"""The pages over a real socket, with a queue and an Ollama made up for the test."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+
+from gpushare import app
+from gpushare.core.config import Config, Metrics, Status
+from gpushare.core.forecast import Forecast
+from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
+from gpushare.core.model import Dialect, Outcome, Phase, Record, ResidentModel, Role, Service
+from gpushare.core.status import OllamaView
+from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
+from gpushare.edge.ollama import HttpOllama
+from gpushare.engine.slots import LocalSlots
+from gpushare.web.connections import ConnectionLimits, make_listener
+from gpushare.web.parts import Parts
+from gpushare.web.transport import make_runner
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+PEOPLE = ("alice", "bob", "carol")
+KEYS = {name: new_key(bytes([number]) * 40) for number, name in enumerate(PEOPLE)}
+
+
+class MadeUpQueue:
+    """A queue with one call running and two waiting; one of the models is hostile."""
+
+    draining = False
+
+    def __init__(self, owners: dict[str, str]) -> None:
+        self.view = QueueView(
+            now=0.0,
+            running=(
+                RunningView(
+                    id="r_1",
+                    owner=owners["bob"],
+                    service=Service.INTERACTIVE,
+                    model="qwen3-coder:30b",
+                    backend="ollama",
+                    started_s=31.0,
+                    swap=False,
+                ),
+            ),
+            waiting=tuple(
+                WaitingView(
+                    id=f"r_{2 + number}",
+                    owner=owners[name],
+                    service=Service.INTERACTIVE,
+                    model=HOSTILE,
+                    since=-20.0,
+                    position=1 + number,
+                    eta_s=25.0,
+                    swap=True,
+                )
+                for number, name in enumerate(("carol", "alice"))
+            ),
+            shares=tuple(
+                ShareView(
+                    owner=owners[name],
+                    weight=1.0,
+                    used_s=used,
+                    due_s=10.0,
+                    deficit_s=0.0,
+                    waiting=0,
+                    running=0,
+                )
+                for name, used in (("alice", 5.0), ("bob", 15.0))
+            ),
+            backends=(),
+            granted_total=7,
+            released_total=6,
+            held=1,
+            paused_since=None,
+            jain=0.8,
+        )
+
+    def snapshot(self) -> QueueView:
+        return self.view
+
+    def forecast_new(self, who: object, model: str) -> Forecast:
+        return Forecast(position=2, eta_s=90.0)
+
+
+@dataclass
+class Site:
+    """A server and the objects behind it."""
+
+    client: aiohttp.ClientSession
+    port: int
+    parts: Parts
+    queue: MadeUpQueue
+    owners: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, path: str, who: str = "", **headers: str) -> tuple[int, Any, str]:
+        """Returns status, headers and text."""
+        if who:
+            headers["Authorization"] = f"Bearer {KEYS[who]}"
+        async with self.client.get(path, headers=headers, allow_redirects=False) as answer:
+            return answer.status, answer.headers, await answer.text()
+
+
+async def open_site(config: Config) -> AsyncIterator[Site]:
+    """Serves the pages over made-up objects."""
+    ring = KeyRing(
+        KeyRecord(
+            id=secret.split("_")[1],
+            name=name,
+            sha256=digest(secret),
+            role=Role.ADMIN if name == "carol" else Role.PERSON,
+        )
+        for name, secret in KEYS.items()
+    )
+    owners = {record.name: record.owner for record in ring.records}
+    ollama = HttpOllama("http://127.0.0.1:9")
+    parts = app.build_parts(config, ring, ollama)
+    queue = MadeUpQueue(owners)
+    parts.slots = cast("LocalSlots", queue)
+    loaded = ResidentModel(
+        name="qwen3-coder:30b", size_bytes=20, vram_bytes=20, context=32768, expires="2026-11-20T14:32:12Z"
+    )
+    parts.monitor.view = OllamaView(up=True, version="0.21.0", loaded=(loaded,), since=0.0)
+    runner = make_runner(app.build_app(parts), limits=ConnectionLimits())
+    await runner.setup()
+    listener = make_listener("127.0.0.1", 0)
+    await web.SockSite(runner, listener).start()
+    port = listener.getsockname()[1]
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        yield Site(client, port, parts, queue, owners)
+    await runner.cleanup()
+    await ollama.close()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """The pages with the default configuration."""
+    async for each in open_site(Config()):
+        yield each
+
+
+@pytest.fixture
+async def closed_site() -> AsyncIterator[Site]:
+    """The pages of a server that shows nothing without a key and has no metrics."""
+    async for each in open_site(Config(status=Status(anonymous="off"), metrics=Metrics(enabled=False))):
+        yield each
+
+
+@pytest.fixture
+async def far_site() -> AsyncIterator[Site]:
+    """The pages of a server whose metrics are for another network."""
+    async for each in open_site(Config(metrics=Metrics(allow=("10.0.0.0/8",)))):
+        yield each
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    """Returns the tags of a page with their attributes."""
+    parser = Tags()
+    parser.feed(page)
+    return parser.tags
+
+
+CALL = Record(
+    request_id="r_1",
+    key_id="aaaaaa",
+    person="alice",
+    tool="ollama",
+    api=Dialect.OLLAMA,
+    route="/api/chat",
+    model="qwen3-coder:30b",
+    service=Service.INTERACTIVE,
+    phase=Phase.DATA,
+    outcome=Outcome.OK,
+    status=200,
+    waited_s=2.0,
+    slot_s=4.0,
+    total_s=6.0,
+)
+
+
+async def test_page_shows_the_queue(site: Site) -> None:
+    """The first line answers what is going on, the tables tell who and when."""
+    status, _, page = await site.get("/status", "alice")
+    assert status == 200
+    assert "<h1>Busy: 1 running, 2 waiting</h1>" in page
+    assert "A new request would start in about 1 min 30 s." in page
+    for words in ("bob", "1. carol", "2. alice (you)", "31 s", "about 25 s", "loads the model first"):
+        assert words in page
+
+
+async def test_page_without_a_key_names_nobody(site: Site) -> None:
+    """The anonymous page and document hold no person's name and no key id."""
+    for path in ("/status", "/gpushare/v1/status"):
+        _, _, text = await site.get(path)
+        assert "somebody" in text
+        assert not [word for word in (*PEOPLE, *site.owners.values()) if word in text]
+
+
+async def test_page_escapes_what_it_shows(site: Site) -> None:
+    """P34: a hostile name is text, not markup."""
+    _, _, page = await site.get("/status")
+    assert HOSTILE not in page
+    assert "&lt;img src=x" in page
+    assert not [attrs for tag, attrs in tags(page) if tag == "img" or any(n.startswith("on") for n in attrs)]
+
+
+@pytest.mark.parametrize("path", ["/status", "/connect"])
+async def test_pages_carry_the_security_headers(site: Site, path: str) -> None:
+    """Every page forbids scripts of others, frames and caching, and needs nothing from elsewhere."""
+    _, headers, page = await site.get(path)
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+    for tag, attrs in tags(page):
+        assert tag not in ("script", "style")
+        assert "style" not in attrs
+        address = attrs.get("href") or attrs.get("src") or "/"
+        assert address.startswith(("/", "#"))
+
+
+async def test_page_has_the_landmarks(site: Site) -> None:
+    """A page has one heading of the first level, a language, a skip link and real table headers."""
+    _, _, page = await site.get("/status", "alice")
+    found = tags(page)
+    assert [tag for tag, _ in found].count("h1") == 1
+    assert {"main", "nav", "header", "footer"} <= {tag for tag, _ in found}
+    assert next(attrs for tag, attrs in found if tag == "html")["lang"] == "en"
+    assert next(attrs for tag, attrs in found if tag == "a")["href"] == "#main"
+    assert all("scope" in attrs for tag, attrs in found if tag == "th")
+
+
+async def test_page_renews_itself_until_paused(site: Site) -> None:
+    """Without a script the page reloads every ten seconds, and a link stops that."""
+    _, _, page = await site.get("/status")
+    assert '<meta http-equiv="refresh" content="10">' in page
+    _, _, page = await site.get("/status?paused")
+    assert "http-equiv" not in page
+
+
+async def test_assets_may_be_kept_for_ever(site: Site) -> None:
+    """Style sheet and icon are found under the names the page uses, which change with their content."""
+    _, _, page = await site.get("/status")
+    files = [attrs["href"] or "" for tag, attrs in tags(page) if tag == "link"]
+    assert len(files) == 2
+    for file in files:
+        assert re.fullmatch(r"/static/\w+\.[0-9a-f]{8}\.(css|svg)", file)
+        status, headers, _ = await site.get(file)
+        assert status == 200
+        assert "immutable" in headers["Cache-Control"]
+    assert (await site.get("/static/style.css"))[0] == 404
+
+
+async def test_document_is_the_page_in_json(site: Site) -> None:
+    """The JSON has the schema's name and what the viewer may see."""
+    status, headers, text = await site.get("/gpushare/v1/status", "alice")
+    document = json.loads(text)
+    assert (status, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+    assert document["schema"] == "gpushare.status/1"
+    assert [row["who"] for row in document["waiting"]] == ["carol", "alice"]
+    assert document["day"]["requests"] == 0
+
+
+async def test_closed_server_asks_for_a_key(closed_site: Site) -> None:
+    """With ``status.anonymous = "off"`` the page explains itself and the JSON is a 401; a key opens both."""
+    status, _, page = await closed_site.get("/status")
+    assert (status, "needs a key" in page, "qwen3" in page) == (401, True, False)
+    status, _, text = await closed_site.get("/gpushare/v1/status")
+    assert (status, json.loads(text)["error"]["code"]) == (401, "key_missing")
+    assert (await closed_site.get("/status", "alice"))[0] == 200
+
+
+async def test_wrong_key_is_refused(site: Site) -> None:
+    """A key that is not valid is told so, not shown the anonymous page."""
+    headers = {"Authorization": "Bearer gs_000000_wrong"}
+    status, _, text = await site.get("/gpushare/v1/status", **headers)
+    assert (status, json.loads(text)["error"]["code"]) == (401, "key_unknown")
+
+
+async def test_root_sends_browsers_to_the_page(site: Site) -> None:
+    """A browser is led to the status page; tools get what Ollama says, also to HEAD."""
+    status, headers, _ = await site.get("/", Accept="text/html,application/xhtml+xml")
+    assert (status, headers["Location"]) == (302, "/status")
+    status, _, text = await site.get("/")
+    assert (status, text) == (200, "Ollama is running")
+    async with site.client.head("/") as answer:
+        assert answer.status == 200
+
+
+async def test_pages_are_read_only(site: Site) -> None:
+    """Another method than GET and HEAD is 405 with the allowed ones."""
+    async with site.client.post("/status") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_connect_uses_the_address_people_type(site: Site) -> None:
+    """The snippets hold this server's address."""
+    _, _, page = await site.get("/connect")
+    assert f"OPENAI_BASE_URL=http://127.0.0.1:{site.port}/v1" in page
+
+
+async def test_readiness_follows_ollama(site: Site) -> None:
+    """P37: alive is always ok; ready is 503 with one word while a call would not be admitted."""
+    assert (await site.get("/readyz"))[::2] == (200, "ok")
+    site.parts.monitor.view = site.parts.monitor.view.changed(up=False)
+    assert (await site.get("/readyz"))[::2] == (503, "ollama-down")
+    site.parts.monitor.view = OllamaView()
+    assert (await site.get("/readyz"))[::2] == (503, "starting")
+    site.queue.draining = True
+    assert (await site.get("/readyz"))[::2] == (503, "draining")
+    assert (await site.get("/healthz"))[::2] == (200, "ok")
+
+
+async def test_metrics_parse(site: Site) -> None:
+    """Prometheus reads the page, with the counts of what ended."""
+    site.parts.stats.record(CALL)
+    status, headers, text = await site.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
+    assert families["gpushare_requests"].samples[0].value == 1
+
+
+async def test_metrics_are_for_listed_networks(far_site: Site, closed_site: Site) -> None:
+    """Another network gets a 403 that says what to change; without metrics there is no such page."""
+    status, _, text = await far_site.get("/metrics")
+    assert (status, json.loads(text)["error"]["code"]) == (403, "network_denied")
+    status, _, _ = await far_site.get("/metrics", **{"X-Forwarded-For": "10.1.2.3"})
+    assert status == 200
+    assert (await closed_site.get("/metrics"))[0] == 404
