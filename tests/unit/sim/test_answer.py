@@ -12,10 +12,10 @@ from .conftest import Ask, chat, request_bytes
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-async def raw(connect: Connect, text: str, **more: object) -> tuple[bytes, bool]:
+async def raw(connect: Connect, text: str, *, stream: bool = True) -> tuple[bytes, bool]:
     """Returns all bytes a chat answer carried, and whether the connection ended in a reset."""
     reader, writer = await connect()
-    writer.write(request_bytes("POST", "/api/chat", chat(text, **more)))
+    writer.write(request_bytes("POST", "/api/chat", chat(text, stream=stream)))
     data, reset = b"", False
     try:
         while part := await reader.read(1 << 16):

@@ -1,0 +1,115 @@
+"""``gpushare demo`` as a person runs it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "import sys; from gpushare.cli import main; sys.exit(main())", "demo"]
+
+
+class Demo:
+    """A running demo and what it printed."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.text = ""
+        for line in process.stdout:
+            self.text += line
+            if line.startswith("Ctrl-C"):
+                break
+
+    def find(self, pattern: str) -> str:
+        found = re.search(pattern, self.text)
+        assert found, self.text
+        return found[1]
+
+    @property
+    def url(self) -> str:
+        return self.find(r"page +(\S+)/status")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """The demo's temporary folder is made in here."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Demo]:
+    """A demo with six people on a free port."""
+    root = Path(__file__).parents[2]
+    environment = {"TMPDIR": str(folder), "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    yield Demo(process)
+    process.kill()
+    process.communicate()
+
+
+def test_what_is_printed_works(demo: Demo) -> None:
+    """The page answers, and the curl line's call streams an answer of the labelled simulator."""
+    with urllib.request.urlopen(f"{demo.url}/status") as page:
+        assert page.status == 200
+        assert "demo: invented people, no GPU" in page.read().decode()
+    body = json.loads(demo.find(r"-d '(.+)'"))
+    body["options"] = {"num_predict": 4}
+    key = demo.find(r"your key +(\S+)")
+    request = urllib.request.Request(
+        demo.find(r"curl (\S+)"),
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        lines = [json.loads(line) for line in answer]
+    assert lines[-1]["done"]
+    assert "".join(line["message"]["content"] for line in lines).startswith("This is the simulated")
+    assert "a simulated Ollama: no model, no GPU" in demo.text
+
+
+def test_the_page_lives(demo: Demo) -> None:
+    """Within a short while people run and wait."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{demo.url}/gpushare/v1/status") as answer:
+            status = json.load(answer)
+        if status["running"] and status["waiting"]:
+            return
+        time.sleep(0.05)
+    pytest.fail("nobody came")
+
+
+def test_it_stops_cleanly(demo: Demo, folder: Path) -> None:
+    """Ctrl-C ends it with 0, a farewell, no complaint on stderr and no file left."""
+    demo.process.send_signal(signal.SIGINT)
+    out, errors = demo.process.communicate(timeout=60)
+    assert demo.process.returncode == 0
+    assert out.strip() == "The demo has ended and left nothing behind."
+    assert "Traceback" not in errors
+    assert not list(folder.iterdir())
+
+
+def test_a_taken_port_is_said_in_a_sentence(demo: Demo) -> None:
+    """The second demo on the port names it and the way out."""
+    port = demo.url.rpartition(":")[2]
+    second = subprocess.run(
+        [*COMMAND, "--port", port], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
+    assert "gpushare demo --port 0" in second.stderr
