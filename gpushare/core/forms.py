@@ -120,7 +120,7 @@ def seconds_text(value: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
             return f"{value / SECONDS[unit]:.0f}{unit}"
-    return f"{value:g}s"
+    return f"{value * 1000:.0f}ms" if value else "0s"
 
 
 def size_text(value: int) -> str:
