@@ -21,13 +21,9 @@ def objection(call: Call, status: int, headers: Mapping[str, str]) -> str | None
         return f"answered with status {status}"
     if headers.get("content-encoding", "identity") != "identity":
         return "sent a compressed answer"
-    content_type = headers.get("content-type", "")
-    if not content_type and call.endpoint.kind is not Kind.QUEUED:
+    if "content-type" not in headers and call.endpoint.kind is not Kind.QUEUED:
         return None  # a change to the model store answers 200 and nothing else
-    media = content_type.partition(";")[0].strip().lower()
-    known = media in _MEDIA_TYPES or (call.endpoint.multipart and media == "text/plain")
-    clean = content_type.isascii() and content_type.isprintable()
-    return None if known and clean else "sent something that is not its API"
+    return None if _known_type(call, headers) else "sent something that is not its API"
 
 
 def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +32,7 @@ def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache" if headers.get("cache-control") == "no-cache" else "no-store",
     }
-    if content_type := headers.get("content-type"):
+    if content_type := _known_type(call, headers):
         passed["Content-Type"] = content_type
     if call.streaming:
         passed["X-Accel-Buffering"] = "no"
@@ -46,3 +42,11 @@ def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
 def is_busy(status: int, body: bytes) -> bool:
     """Whether Ollama refused because of work that did not come through the queue."""
     return status == 503 and _BUSY in body
+
+
+def _known_type(call: Call, headers: Mapping[str, str]) -> str | None:
+    """Returns the content type if it is one the route may send, exactly as it came."""
+    content_type = headers.get("content-type", "")
+    media = content_type.partition(";")[0].strip().lower()
+    known = media in _MEDIA_TYPES or (call.endpoint.multipart and media == "text/plain")
+    return content_type if known and content_type.isascii() and content_type.isprintable() else None

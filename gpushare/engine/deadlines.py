@@ -91,6 +91,7 @@ class Watch:
         """Counts silence again, from now."""
         self._held_back = False
         self._progress_at = self._loop.time()
+        self._look()
 
     def stop(self) -> None:
         """Watches no more."""
@@ -102,8 +103,8 @@ class Watch:
         """Reports a limit that is reached, or sleeps until the next one could be."""
         self.stop()
         now = self._loop.time()
-        due, error = min(self._due(now), key=lambda limit: limit[0], default=(_NEVER, None))
-        if error is None:
+        due, outcome, limit_s = min(self._due(now), default=(_NEVER, Outcome.OK, 0.0))
+        if due == _NEVER:
             return
         if due > now:
             self._looked = False
@@ -112,31 +113,27 @@ class Watch:
             self._looked = True
             self._timer = self._loop.call_at(now + _SECOND_LOOK_S, self._look)
         else:
-            self._expired(error)
+            slow = outcome is Outcome.CLIENT_SLOW
+            self._expired(ClientSlow(limit_s) if slow else OllamaSilent(limit_s, outcome))
 
-    def _due(self, now: float) -> Iterator[tuple[float, GpushareError]]:
-        """Yields each instant at which the answer must end, and why."""
+    def _due(self, now: float) -> Iterator[tuple[float, Outcome, float]]:
+        """Yields each instant at which the answer must end, why, and after how long."""
         limits = self._limits
         if limits.total_s:
-            yield self._began_at + limits.total_s, OllamaSilent(limits.total_s, Outcome.TIMEOUT_TOTAL)
+            yield self._began_at + limits.total_s, Outcome.TIMEOUT_TOTAL, limits.total_s
         if self.first_at is None:
             if limits.first_byte_s:
-                silent = OllamaSilent(limits.first_byte_s, Outcome.TIMEOUT_FIRST_BYTE)
-                yield self._sent_at + limits.first_byte_s, silent
+                yield self._sent_at + limits.first_byte_s, Outcome.TIMEOUT_FIRST_BYTE, limits.first_byte_s
             return
         if limits.idle_s and not self._held_back:
-            yield self._progress_at + limits.idle_s, OllamaSilent(limits.idle_s, Outcome.TIMEOUT_IDLE)
+            yield self._progress_at + limits.idle_s, Outcome.TIMEOUT_IDLE, limits.idle_s
         if limits.write_stall_s:
             self._sample(now)
-            yield self._taken_at + limits.write_stall_s, ClientSlow(limits.write_stall_s)
+            yield self._taken_at + limits.write_stall_s, Outcome.CLIENT_SLOW, limits.write_stall_s
 
     def _sample_s(self) -> float:
         """Returns how soon to look again whatever the limits: often enough to see the client read."""
-        return (
-            self._limits.write_stall_s / 4
-            if self.first_at is not None and self._limits.write_stall_s
-            else _NEVER
-        )
+        return _NEVER if self.first_at is None else self._limits.write_stall_s / 4 or _NEVER
 
     def _sample(self, now: float) -> None:
         passed, backlog = self._waiting()

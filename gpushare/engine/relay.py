@@ -167,7 +167,8 @@ class Relay:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Judges the status and the headers; nothing is sent before the body begins."""
         self._status = status
-        self._content_length = headers.get("content-length")
+        if not self._call.streaming:  # a stream may get a record more, or one less
+            self._content_length = headers.get("content-length")
         if status >= 400:
             self._held = bytearray()
         elif what := objection(self._call, status, headers):
@@ -263,8 +264,6 @@ class Relay:
             self._end_refusal()
             return
         self._held = None
-        if self._content_length is not None:
-            self._headers["Content-Length"] = self._content_length
         self._release(bytes(held))
 
     def _release(self, ready: bytes) -> None:
@@ -275,13 +274,19 @@ class Relay:
         if kept < len(ready):
             ready = ready[:kept]
         if not sink.started:
-            sink.start(self._status, self._headers)
+            self._start()
         sink.write(ready)
         self.bytes_out += kept
         if tap.records != records or not self._call.streaming:
             self._watch.progress()
         if tap.done or tap.failed:
             self._finish(Outcome.OK if tap.done else Outcome.UPSTREAM_ERROR)
+
+    def _start(self) -> None:
+        """Sends the status and the headers; the length is told where it is known."""
+        if self._content_length is not None:
+            self._headers["Content-Length"] = self._content_length
+        self._sink.start(self._status, self._headers)
 
     # --- how answers end -------------------------------------------------------------------------------
 
@@ -304,12 +309,14 @@ class Relay:
         if not framed:
             self._break(OllamaBroken("stopped in the middle of the answer", Outcome.UPSTREAM_TRUNCATED))
             return
+        tap = self._tap
         if self._held is not None:
             if not self._held and endpoint.kind is Kind.QUEUED:
                 self._break(OllamaBroken("sent an empty answer", Outcome.UPSTREAM_RESET))
                 return
-            self._send_held()
-        tap = self._tap
+            body = bytes(self._held)
+            tap.feed(body)
+            self._send_whole(body)
         tap.close()
         if tap.done or endpoint.multipart or not self.bytes_out:
             self._finish(Outcome.OK)
@@ -322,19 +329,17 @@ class Relay:
         if is_busy(self._status, body):
             self._break(OllamaBusy())
         elif len(body) <= HOLD_MAX_BYTES and (is_object(body) or self._call.endpoint.method == "HEAD"):
-            self._send_held()
+            self._send_whole(body)
             self._finish(Outcome.UPSTREAM_ERROR)
         else:
             what = f"answered with status {self._status} and no reason"
             self._break(OllamaBroken(what, Outcome.UPSTREAM_ERROR))
 
-    def _send_held(self) -> None:
+    def _send_whole(self, body: bytes) -> None:
         """Sends a document that is whole."""
-        body, self._held = bytes(self._held or b""), None
         if self._call.endpoint.method != "HEAD":
-            self._headers["Content-Length"] = str(len(body))
-        self._sink.start(self._status, self._headers)
-        self._tap.feed(body)
+            self._content_length = str(len(body))
+        self._start()
         self._sink.write(body)
         self.bytes_out += len(body)
 
@@ -378,4 +383,5 @@ class Relay:
         except TimeoutError:
             self._sink.abort()
             self._delivered = False
-            self._outcome = Outcome.CLIENT_SLOW
+            if self._outcome is Outcome.OK:
+                self._outcome = Outcome.CLIENT_SLOW

@@ -88,3 +88,8 @@ def test_busy_is_told_from_other_503() -> None:
     assert is_busy(503, busy)
     assert not is_busy(500, busy)
     assert not is_busy(503, b'{"error":"account unavailable"}')
+
+
+def test_an_odd_content_type_does_not_pass() -> None:
+    """What is not a known type is not repeated to the client, not even with an error."""
+    assert "Content-Type" not in passed_headers(call(), {"content-type": "text/html"})
