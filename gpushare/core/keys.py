@@ -291,7 +291,7 @@ class KeyRing:
             for record in self.records
         )
 
-    def tables(self) -> dict[str, object]:
+    def tables(self) -> dict[str, list[dict[str, object]]]:
         """Returns the content of ``keys.toml``: ``[[key]]`` tables of plain values."""
         plain = (msgspec.to_builtins(record, builtin_types=(datetime,)) for record in self.records)
         return {

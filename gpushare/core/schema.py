@@ -229,11 +229,14 @@ class _Walk:
 
     def _syntax(self, message: str) -> Problem:
         found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
-        if found is None or found[2] is None:
-            said = found[1] if found else message
-            return Problem(source=self._source, message=f"not TOML: {said}")
-        place = Place(line=int(found[2]), column=int(found[3]), width=1)
-        return self._at(Problem(source=self._source, message=f"not TOML: {found[1]}"), place)
+        said = found[1] if found else message
+        hint = "it is there twice" if said.startswith("Cannot overwrite") else ""
+        last = self._text.rstrip("\n").split("\n")
+        line, column = (
+            (int(found[2]), int(found[3])) if found and found[2] else (len(last), len(last[-1]) + 1)
+        )
+        problem = Problem(source=self._source, message=f"not TOML: {said}", hint=hint)
+        return self._at(problem, Place(line=line, column=column, width=1))
 
     def _at(self, problem: Problem, place: Place) -> Problem:
         lines = self._text.split("\n")
