@@ -323,7 +323,7 @@ def _tools(base: str) -> tuple[Tool, ...]:
     return (
         Tool(name="OpenAI SDKs", address=f"OPENAI_BASE_URL={host}/v1", key=f"OPENAI_API_KEY={key}"),
         Tool(name="Anthropic SDKs", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_API_KEY={key}"),
-        Tool(name="ollama-python, ollama-js", address=f"OLLAMA_HOST={host}", key=f"OLLAMA_API_KEY={key}"),
+        Tool(name="ollama-python", address=f"OLLAMA_HOST={host}", key=f"OLLAMA_API_KEY={key}"),
         Tool(name="ollama command line", address=f"OLLAMA_HOST={host}/k/{key}", key="in the address"),
         Tool(name="Claude Code", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_AUTH_TOKEN={key}"),
         Tool(name="Open WebUI", address=host, key="the connection's key"),
