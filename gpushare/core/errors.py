@@ -224,6 +224,17 @@ class OriginDenied(Denied):
         )
 
 
+class NetworkDenied(Denied):
+    """403: a page that only some networks may read."""
+
+    code = "network_denied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Metrics are not for this network. Add it to metrics.allow if whoever reads them is there."
+        )
+
+
 class NotAdmin(Denied):
     """403: an admin route with a person's key."""
 
@@ -616,7 +627,10 @@ def _size(count: int) -> str:
 
 
 def _span(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 2:
+        return f"{round(seconds)} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 def _again(seconds: float) -> str:

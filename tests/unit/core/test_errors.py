@@ -184,7 +184,7 @@ def test_work_that_may_be_done_is_not_repeated(error: GpushareError) -> None:
             504,
             "ollama_silent",
             (
-                "Ollama sent nothing for 6 min and the request was ended. "
+                "Ollama sent nothing for 5 min 30 s and the request was ended. "
                 "The model may not fit into GPU memory. [r_1]"
             ),
         ),
