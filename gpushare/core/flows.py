@@ -145,7 +145,7 @@ class Flow:
         leases: leases held.
         gap_s: smoothed time between grants while the flow is backlogged.
         last_grant: when the last grant was, if calls were left waiting then.
-        refusals: refused calls since the last grant.
+        booked: when the call that was turned away last was told to come back.
         idle_since: when the flow last left its ring.
     """
 
@@ -159,7 +159,7 @@ class Flow:
     where: Where = Where.NONE
     gap_s: float | None = None
     last_grant: float | None = None
-    refusals: int = 0
+    booked: float = 0.0
     idle_since: float = 0.0
 
     @property
@@ -208,11 +208,6 @@ class Flow:
         if self.last_grant is not None:
             self.gap_s = smoothed(self.gap_s, now - self.last_grant)
         self.last_grant = now if self.n_wait else None
-        self.refusals = 0
-
-    def first(self) -> Ticket | None:
-        """Returns the oldest waiting ticket."""
-        return min((queue[0] for queue in self.queues.values()), key=lambda ticket: ticket.seq, default=None)
 
     def oldest(self, wants: set[Want]) -> Ticket | None:
         """Returns the oldest waiting ticket that needs one of ``wants``."""
@@ -234,16 +229,12 @@ class Ring:
     ``OrderedDict`` and not ``dict``: deleting from the front of a plain one is not O(1).
     """
 
-    __slots__ = ("n_wait", "new", "old", "visits")
+    __slots__ = ("n_wait", "new", "old")
 
     def __init__(self) -> None:
         self.new: OrderedDict[Flow, None] = OrderedDict()
         self.old: OrderedDict[Flow, None] = OrderedDict()
         self.n_wait = 0
-        self.visits = 0
-
-    def __len__(self) -> int:
-        return len(self.new) + len(self.old)
 
     def __iter__(self) -> Iterator[Flow]:
         return chain(self.new, self.old)
@@ -299,15 +290,15 @@ class Ring:
             wants: what some free backend can serve, to tell for whom laps are worth making.
             quantum: slot-seconds per turn and unit of weight.
         """
+        new, old = self.new, self.old
         skipped = visits = 0
-        while (size := len(self)) and skipped <= size:
+        while (size := len(new) + len(old)) and skipped <= size:
             if visits > 2 * size + 2:
                 if not self.laps(wants, quantum, extra=0):
                     return None
                 visits = 0
             visits += 1
-            self.visits += 1
-            flow = next(iter(self.new or self.old))
+            flow = next(iter(new or old))
             if not flow.n_wait:
                 skipped += self._pass_idle(flow, quantum)
             elif flow.deficit <= 0:  # the turn is over: a quantum for the next one

@@ -75,7 +75,7 @@ class Outlook:
         """
         backends = [each for each in self._backends.values() if each.lane is lane and each.up]
         slots = 0 if self._paused else sum(each.slots for each in backends if not each.draining)
-        left = [lease.remaining_s(now) for lease in self._accounts.leases if lease.backend in backends]
+        left = self._left_s(lane, now)
         has_free = any(each.free for each in backends)
         work = 0.0
         before: dict[tuple[str, Service], int] = {}
@@ -94,6 +94,20 @@ class Outlook:
                     eta += self._load_s(ticket.model)
             yield ticket, Forecast(position=position, eta_s=eta)
             work += self._estimate(ticket)
+
+    def work_s(self, owner: str, service: Service, now: float) -> float:
+        """Returns the seconds until the youngest waiting call of a flow starts, by the work before it alone."""
+        done = mine = 0.0
+        for ticket in self._order(Lane.GENERATE, None):
+            if ticket.owner == owner and ticket.service is service:
+                mine = done
+            done += self._estimate(ticket)
+        slots = sum(each.slots for each in self._backends.values() if each.lane is Lane.GENERATE)
+        return (mine + sum(self._left_s(Lane.GENERATE, now))) / max(1, slots)
+
+    def _left_s(self, lane: Lane, now: float) -> list[float]:
+        """Returns the service that running calls of a lane probably still need."""
+        return [lease.remaining_s(now) for lease in self._accounts.leases if lease.backend.lane is lane]
 
     def _order(self, lane: Lane, extra: Ticket | None) -> Iterator[Ticket]:
         """Yields tickets of all classes, each class by its virtual time."""

@@ -41,6 +41,7 @@ from gpushare.core import invariants, views
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
 from gpushare.core.costs import Costs
+from gpushare.core.errors import RETRY_AFTER_MAX_S
 from gpushare.core.flows import Lease, State, Ticket
 from gpushare.core.forecast import Forecast, Outlook
 from gpushare.core.model import Lane, Service
@@ -64,6 +65,7 @@ __all__ = [
 
 AFFINITY_LOADS = 2.0  # X in load times: the GPU loses about s/(s+X) to swaps of s seconds
 AFFINITY_RANGE_S = (20.0, 120.0)
+BOOKING_SLACK = 1.25  # ``Retry-After`` is spread down to 0.8 of its base: nobody shall come before the place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class Scheduler:
         self.released_total = 0
         self.paused_since: float | None = None
         self._seq = 0
-        self._refusals = 0
+        self._booked = 0.0
         self.params = Params()
         self.set_params(params or self.params, 0.0)
 
@@ -209,29 +211,25 @@ class Scheduler:
             self._enqueue(lease.ticket, now)
 
     def refuse_own(self, owner: str, service: Service, now: float) -> float:
-        """Counts a call turned away by its owner's limit; returns seconds until it is worth a new try.
+        """Books a new try for a call turned away by its owner's limit; returns seconds until then.
 
-        One of the owner's places frees with each of its grants, so the r-th call turned away since the last
-        one is sent r gaps away, which spreads calls that were turned away together.
+        Each grant to the owner frees one of its places, so tries are booked one gap between grants apart: the
+        gap measured, or the one the queue makes likely now, whichever is longer.
         """
         flow = self.accounts.flow(owner, service)
-        flow.refusals += 1
-        gap = flow.gap_s
-        if gap is None:
-            first = flow.first()
-            gap = self.forecast(first, now).eta_s if first else None
-        return flow.refusals * (gap or self.costs.mean_s())
+        work_s = self._outlook().work_s(owner, service, now)
+        gap = max(flow.gap_s or 0.0, work_s / flow.n_wait if flow.n_wait else 0.0)
+        flow.booked = _book(flow.booked, gap or self.costs.mean_s(), now)
+        return BOOKING_SLACK * (flow.booked - now)
 
     def refuse_any(self, now: float) -> float:
-        """Counts a call turned away because the whole queue is full; returns seconds until a new try.
+        """Books a new try for a call turned away because the whole queue is full; returns seconds until then.
 
-        Any grant frees a place: the first when a running call ends, the next ones at the pace of all slots.
+        Any grant frees a place, so tries are booked at the pace of all slots.
         """
-        self._refusals += 1
         slots = sum(each.slots for each in self.backends.values() if each.lane is Lane.GENERATE)
-        pace = self.costs.mean_s() / max(1, slots)
-        first = min((lease.remaining_s(now) for lease in self.accounts.leases), default=pace)
-        return first + (self._refusals - 1) * pace
+        self._booked = _book(self._booked, self.costs.mean_s() / max(1, slots), now)
+        return BOOKING_SLACK * (self._booked - now)
 
     # --- granting --------------------------------------------------------------------------------------
 
@@ -283,7 +281,6 @@ class Scheduler:
         self.accounts.open_lease(lease)
         self.accounts.rings[ticket.service].granted(flow, quantum)
         flow.note_grant(now)
-        self._refusals = 0
         self.granted_total += 1
 
     def _estimate(self, ticket: Ticket) -> float:
@@ -389,3 +386,8 @@ class Scheduler:
             AssertionError: which one is broken.
         """
         invariants.check(self.accounts, self.backends, estimate_cap=self.params.estimate_cap)
+
+
+def _book(last: float, gap: float, now: float) -> float:
+    """Returns the time one gap after the last booked try, at most as far away as a refusal can say."""
+    return min(max(last, now) + gap, now + RETRY_AFTER_MAX_S)

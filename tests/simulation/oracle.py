@@ -83,7 +83,14 @@ class RandomSystem:
     def run(self, steps: int) -> Counter[int]:
         """Plays random operations, then lets everybody leave; returns the broken rules."""
         operations = [self.add] * 8 + [self.finish] * 6 + [self.start] * 6 + [self.tick] * 6
-        operations += [self.cancel] * 2 + [self.abort, self.requeue, self.resize, self.lose, self.drain, self.pause]
+        operations += [self.cancel] * 2 + [
+            self.abort,
+            self.requeue,
+            self.resize,
+            self.lose,
+            self.drain,
+            self.pause,
+        ]
         for _ in range(steps):
             self.rng.choice(operations)()
             self.pump()
@@ -254,9 +261,7 @@ class RandomSystem:
             mine = sum(ticket.owner == owner for ticket in self.waiting.values())
             self.expect(self.scheduler.waiting(owner) == mine, 5)
         held_s = sum(lease.charged for lease in self.held.values())
-        self.expect(
-            math.isclose(accounts.charged_s, self.used_s + held_s, rel_tol=1e-9, abs_tol=SLACK), 8
-        )
+        self.expect(math.isclose(accounts.charged_s, self.used_s + held_s, rel_tol=1e-9, abs_tol=SLACK), 8)
         for flow in accounts.flows.values():
             self.judge_flow(flow)
         if not self.paused:
@@ -268,7 +273,8 @@ class RandomSystem:
         where = str(flow.where)
         self.expect(lists == [where == "new", where == "old"], 6)
         waits = any(
-            (ticket.owner, ticket.service) == (flow.owner.name, flow.service) for ticket in self.waiting.values()
+            (ticket.owner, ticket.service) == (flow.owner.name, flow.service)
+            for ticket in self.waiting.values()
         )
         runs = any(lease.flow is flow for lease in self.held.values())
         self.expect(where != "none" or not (waits or runs or flow.deficit), 7)
@@ -292,11 +298,11 @@ class RandomSystem:
                 self.expect(cap and running >= cap, 10)
 
 
-def broken_rules(seeds: range, *, core: Any = real_core, clock: str = "steady", steps: int = 150) -> Counter[int]:
+def broken_rules(
+    seeds: range, *, core: Any = real_core, clock: str = "steady", steps: int = 150
+) -> Counter[int]:
     """Returns the broken rules of many random systems."""
     found: Counter[int] = Counter()
     for seed in seeds:
         found += RandomSystem(seed, core=core, clock=clock).run(steps)
     return found
-
-

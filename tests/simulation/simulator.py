@@ -186,7 +186,9 @@ class Simulation:
 
     def served_s(self, owner: str) -> float:
         """Returns the slot-seconds an owner has had, running calls included."""
-        part = (self.now - job.started for job in self.running if job.owner == owner and job.started is not None)
+        part = (
+            self.now - job.started for job in self.running if job.owner == owner and job.started is not None
+        )
         return self._done[owner] + sum(part)
 
     def shares(self, since: dict[str, float] | None = None) -> dict[str, float]:
@@ -270,7 +272,13 @@ def flood(
 
 
 def person(
-    sim: Simulation, owner: str, cost: Cost, think: Cost, *, model: str = MODEL, patience_s: float | None = None
+    sim: Simulation,
+    owner: str,
+    cost: Cost,
+    think: Cost,
+    *,
+    model: str = MODEL,
+    patience_s: float | None = None,
 ) -> None:
     """Somebody who asks, reads, thinks, and asks again; goes away when it takes longer than the patience."""
 

@@ -1,0 +1,124 @@
+"""Copies of the scheduler with one fault planted in each, to see whether the tests would notice."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import gpushare.core
+
+PARTS = ("costs", "backends", "flows", "accounts", "turns", "forecast", "views", "invariants", "scheduler")
+CORE = Path(gpushare.core.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One text in one module, and what a careless change would have made of it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+
+FAULTS = (
+    Fault(
+        "debt is forgotten when an idle flow is passed",
+        "flows",
+        "flow.deficit = min(0.0, flow.deficit + quantum * flow.owner.weight)",
+        "flow.deficit = 0.0",
+    ),
+    Fault(
+        "debt of a running owner with an empty queue is forgotten",
+        "flows",
+        "if flow.deficit < 0:\n            flow.deficit = min",
+        "if flow.deficit < 0 and not flow.leases:\n            flow.deficit = min",
+    ),
+    Fault(
+        "no settlement",
+        "accounts",
+        "        self.debit(flow, used_s - lease.charged)\n        lease.charged = used_s\n        self.used_s",
+        "        self.used_s",
+    ),
+    Fault(
+        "a cancelled call stays counted",
+        "accounts",
+        "flow.drop(ticket)\n        self._count(ticket, flow, -1)",
+        "flow.drop(ticket)",
+    ),
+    Fault("the cap is ignored", "flows", "return owner.n_run >= owner.max_running > 0", "return False"),
+    Fault(
+        "a capped head blocks the ring",
+        "flows",
+        "lets others by\n                self.to_back(flow)\n                skipped += 1",
+        "lets others by\n                return None",
+    ),
+    Fault(
+        "last in, first out inside a flow", "flows", "queue.insert(place, ticket)", "queue.insert(0, ticket)"
+    ),
+    Fault("an overdraft without limit", "flows", "best_ratio = -overdraft", "best_ratio = -math.inf"),
+    Fault(
+        "a bigger quantum for one owner",
+        "flows",
+        "flow.credit = quantum * flow.owner.weight\n        flow.deficit += flow.credit",
+        'flow.credit = quantum * flow.owner.weight * (2 if flow.owner.name == "o0" else 1)\n'
+        "        flow.deficit += flow.credit",
+    ),
+    Fault(
+        "no levelling",
+        "accounts",
+        "if not self.n_wait:\n            self.level(now)",
+        "if not self.n_wait:\n            pass",
+    ),
+    Fault(
+        "a call that is cancelled before its start keeps its slot",
+        "scheduler",
+        "lease.backend.busy -= 1",
+        "lease.backend.busy -= lease.t_start is not None",
+    ),
+    Fault(
+        "a release is not idempotent",
+        "scheduler",
+        "if lease.released:\n            return\n        used = ",
+        "used = ",
+    ),
+    Fault(
+        "a cancelled call is left in the queue",
+        "scheduler",
+        "ticket.state = State.CANCELLED\n            self.accounts.withdraw",
+        "self.accounts.withdraw",
+    ),
+)
+
+
+def plant(fault: Fault) -> ModuleType:
+    """Returns the scheduler module of a copy of the core with the fault in it."""
+    package = f"mutant_{FAULTS.index(fault)}"
+    copies: list[str] = []
+    try:
+        for part in PARTS:
+            source = (CORE / f"{part}.py").read_text()
+            if part == fault.module:
+                if source.count(fault.old) != 1:
+                    raise LookupError(f"{fault.name}: its text is in {part} {source.count(fault.old)} times")
+                source = source.replace(fault.old, fault.new)
+            for other in PARTS:
+                source = source.replace(
+                    f"from gpushare.core.{other} import", f"from {package}_{other} import"
+                )
+            source = source.replace(
+                "from gpushare.core import invariants, views",
+                f"import {package}_invariants as invariants\nimport {package}_views as views",
+            )
+            copies.append(_load(f"{package}_{part}", source).__name__)
+        return sys.modules[copies[-1]]
+    finally:
+        for name in copies:
+            sys.modules.pop(name, None)
+
+
+def _load(name: str, source: str) -> ModuleType:
+    module = ModuleType(name)
+    sys.modules[name] = module  # dataclasses look their module up while the class is made
+    exec(compile(source, name, "exec"), module.__dict__)
+    return module
