@@ -208,10 +208,11 @@ class Stats:
         self.input_tokens[model] += record.input_tokens or 0
         self.output_tokens[model] += record.output_tokens or 0
         self.load_s[model] += record.load_s or 0.0
-        self.swaps += record.swap
+        swapped = record.swap and record.first_s is not None  # it did answer, so it was loaded
+        self.swaps += swapped
         hour = self._hour(record.ended_at)
         hour.waits.observe(waited_s)
-        hour.swaps += record.swap
+        hour.swaps += swapped
         hour.requests[person] += 1
         hour.slot_s[person] += record.slot_s
 

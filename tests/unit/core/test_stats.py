@@ -147,6 +147,13 @@ def test_last_day_by_person() -> None:
     assert day.swaps == 1
 
 
+def test_a_model_that_never_answered_was_not_loaded() -> None:
+    """A call for a model that does not exist, or cannot be loaded, is no swap."""
+    stats = Stats()
+    stats.record(replace(CALL, swap=True, first_s=None, outcome=Outcome.UPSTREAM_ERROR))
+    assert (stats.swaps, stats.day(NOON).swaps) == (0, 0)
+
+
 def test_last_day_without_calls_has_no_waits() -> None:
     """A percentile of nothing is unknown, not zero."""
     day = Stats().day(NOON)
