@@ -305,6 +305,13 @@ async def test_repeated_headers_are_joined() -> None:
     assert (await ask(answering(head))).headers["x-a"] == "1, 2"
 
 
+async def test_trailers_are_no_headers() -> None:
+    """What follows the body changes nothing that was said before it."""
+    taker = await ask(answering(CHUNKED + b"5\r\nhello\r\n0\r\nContent-Type: x\r\nX-A: 1\r\n\r\n"))
+    assert taker.headers["content-type"] == "application/x-ndjson"
+    assert "x-a" not in taker.headers
+
+
 async def test_an_answer_to_head_has_no_body() -> None:
     """The length in such an answer announces nothing."""
     taker = await ask(answering(HEAD + b"Content-Length: 5\r\n\r\n"), post(method="HEAD"))
@@ -462,12 +469,19 @@ async def test_abort_closes_at_once_and_silences_the_consumer() -> None:
     assert taker.ended is None
 
 
-async def test_a_consumer_may_abort_while_it_is_called() -> None:
+@pytest.mark.parametrize(("at", "pieces"), [("head", []), ("body", [b"hello"])])
+async def test_a_consumer_may_abort_while_it_is_called(at: str, pieces: list[bytes]) -> None:
     """Nothing of the same read follows."""
     held: list[HttpExchange] = []
 
     class Quitter(Taker):
         """A consumer that has seen enough."""
+
+        def head(self, status: int, headers: Mapping[str, str]) -> None:
+            """Aborts, or not yet."""
+            super().head(status, headers)
+            if at == "head":
+                held[0].abort()
 
         def body(self, data: bytes) -> None:
             """Aborts."""
@@ -475,11 +489,12 @@ async def test_a_consumer_may_abort_while_it_is_called() -> None:
             held[0].abort()
 
     taker = Quitter()
+    reports: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     async with ollama(answering(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")) as fake:
         held.append(await upstream(fake.url).open(post(), taker))
         await asyncio.wait_for(fake.left.wait(), PATIENCE_S)
-    assert taker.ended is None
-    assert taker.pieces == [b"hello"]
+    assert (taker.ended, taker.pieces, reports) == (None, pieces, [])
 
 
 async def test_a_paused_exchange_holds_ollama_back() -> None:

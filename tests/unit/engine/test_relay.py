@@ -635,6 +635,7 @@ async def test_blank_lines_are_no_progress() -> None:
         if bench.upstream.exchange.open:
             bench.relay.body(b"\n")
         await asyncio.sleep(1)
+    assert task.done()
     assert (await task).outcome is Outcome.TIMEOUT_IDLE
 
 
