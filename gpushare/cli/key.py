@@ -31,6 +31,7 @@ from gpushare.core.keys import (
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
 from gpushare.core.problems import printable
+from gpushare.edge.files import KeyFile
 
 ROTATION_KEEP = "24h"  # long enough for a person to change the key in all their tools
 
@@ -120,16 +121,7 @@ def add(name: str, owner: str | None, config_path: str | None, **terms: object) 
         owned = _live(ring, owner)[0].owner if owner else record.id
         return ring.added(msgspec.structs.replace(record, owner=owned), record.made)
 
-    try:
-        setup.keys.edit(change)
-    except NameTaken as taken:
-        raise Failure(
-            "name-taken",
-            f"{taken} has a key, and {name} is the same name or reads like it",
-            exit_code=ExitCode.FAILED,
-            hint=f"replace that key: gpushare key rotate {taken}    "
-            f"or make a second one: gpushare key add {taken}-2 --owner {taken}",
-        ) from taken
+    _edit(setup.keys, change)
     hand_over(record, secret)
     note(f"Next: send it to {name}; address: {base_url(setup.config)}")
 
@@ -263,11 +255,27 @@ def _change(config_path: str | None, who: str, changes: dict[str, Any], verb: st
 
     def change(ring: KeyRing) -> KeyRing:
         touched[:] = _live(ring, who)
+        if "name" in changes:
+            ring.check_name(changes["name"], touched[0].owner, _now())
         return ring.changed([record.id for record in touched], **changes)
 
-    read_setup(config_path).keys.edit(change)
+    _edit(read_setup(config_path).keys, change)
     for record in touched:
         note(f"{record.name} ({record.id}): {verb}")
+
+
+def _edit(keys: KeyFile, change: Callable[[KeyRing], KeyRing]) -> None:
+    """Edits the key file; a name that is taken comes with the ways out."""
+    try:
+        keys.edit(change)
+    except NameTaken as taken:
+        raise Failure(
+            "name-taken",
+            f"{taken} has a key, and this is the same name or reads like it",
+            exit_code=ExitCode.FAILED,
+            hint=f"replace that key: gpushare key rotate {taken}    "
+            f"or make a second one: gpushare key add {taken}-2 --owner {taken}",
+        ) from taken
 
 
 def _find(ring: KeyRing, who: str) -> Sequence[KeyRecord]:

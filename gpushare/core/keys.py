@@ -255,16 +255,23 @@ class KeyRing:
             raise NoSuchKey(ref)
         return tuple(record for record in named if not record.ended(now)) or named
 
-    def added(self, record: KeyRecord, now: datetime) -> "KeyRing":
-        """Returns a ring with one more key.
+    def check_name(self, name: str, owner: str, now: datetime) -> None:
+        """Makes sure that a name is no other person's.
 
         Raises:
             NameTaken: the name, or one that looks the same, belongs to a live key of another owner.
         """
         for other in self.records:
-            same_person = (other.name, other.owner) == (record.name, record.owner)
-            if look_alike(record.name, other.name) and not same_person and not other.ended(now):
+            if other.owner != owner and look_alike(name, other.name) and not other.ended(now):
                 raise NameTaken(other.name)
+
+    def added(self, record: KeyRecord, now: datetime) -> "KeyRing":
+        """Returns a ring with one more key.
+
+        Raises:
+            NameTaken: see ``check_name``.
+        """
+        self.check_name(record.name, record.owner, now)
         return KeyRing((*self.records, record))
 
     def rotated(self, old: KeyRecord, secret: str, *, now: datetime, keep: timedelta) -> "KeyRing":

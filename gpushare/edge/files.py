@@ -129,15 +129,13 @@ class KeyFile:
         """
         self._seen = self._stamp()
         try:
-            # O_NOFOLLOW: a link could be pointed elsewhere by whoever may write its target.
-            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            with open(self.path, "rb", opener=_open_plain) as file:
+                _check_private(os.fstat(file.fileno()), self.path)
+                text = _decoded(file.read(_BIGGEST + 1), self.path)
         except FileNotFoundError:
             return KeyRing()
         except OSError as error:
             raise _unusable(self.path, f"cannot be read ({error.strerror})") from error
-        with os.fdopen(handle, "rb") as file:
-            _check_private(os.fstat(handle), self.path)
-            text = _decoded(file.read(_BIGGEST + 1), self.path)
         return parse_keys(text, source=str(self.path))
 
     def changed(self) -> bool:
@@ -174,6 +172,11 @@ class KeyFile:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _open_plain(path: str, flags: int) -> int:
+    """Opens without following a link, whose target others might write, and without waiting for a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _check_private(found: os.stat_result, path: Path) -> None:

@@ -186,6 +186,11 @@ def test_a_name_is_given_to_one_owner() -> None:
     assert len(KeyRing([record(1, revoked=NOW)]).added(record(2), NOW).records) == 2
 
 
+def test_a_person_may_name_their_own_keys_alike() -> None:
+    """Names are compared between people, not between the keys of one."""
+    assert len(KeyRing([record(1)]).added(record(2, name="Erin", owner="000001"), NOW).records) == 2
+
+
 def test_a_rotated_key_lives_on_for_a_while() -> None:
     """The successor has the terms and the lifetime of the old key, which ends after the time to keep."""
     old = record(1, weight=2.0, expires=NOW + 9 * DAY)

@@ -1,0 +1,217 @@
+import os
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.core.problems import ConfigErrors
+from gpushare.edge.files import (
+    KeyFile,
+    asset,
+    find_config,
+    make_private_dir,
+    personal_config,
+    read_text,
+    reference_text,
+    state_dir,
+    write_text,
+)
+
+
+def record(number: int) -> KeyRecord:
+    """Returns a key's record."""
+    return KeyRecord(id=f"{number:06x}", name=f"p{number}", sha256=f"{number:064x}")
+
+
+def add(key_file: KeyFile, number: int) -> KeyRing:
+    """Adds one key to the file."""
+    return key_file.edit(lambda ring: KeyRing((*ring.records, record(number))))
+
+
+def mode(path: Path) -> int:
+    """Returns the permission bits of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> KeyFile:
+    """A key file in a state directory that does not exist yet."""
+    return KeyFile(tmp_path / "state")
+
+
+def test_the_first_configuration_found_wins(tmp_path: Path) -> None:
+    """An option, a variable, the person's file, in this order; a named file counts even if it is missing."""
+    env = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/nowhere"}
+    own = personal_config(env)
+    assert find_config(None, env) in (None, Path("/etc/gpushare/config.toml"))
+    own.parent.mkdir()
+    own.touch()
+    assert find_config(None, env) == own == tmp_path / "gpushare/config.toml"
+    assert find_config(None, env | {"GPUSHARE_CONFIG": "/b"}) == Path("/b")
+    assert find_config("/a", env | {"GPUSHARE_CONFIG": "/b"}) == Path("/a")
+
+
+def test_the_configuration_of_the_current_folder_is_not_picked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standing in a checkout configures nothing."""
+    (tmp_path / "config.toml").write_text("[queue]\nslots = 9\n")
+    monkeypatch.chdir(tmp_path)
+    assert find_config(None, {"HOME": str(tmp_path)}) in (None, Path("/etc/gpushare/config.toml"))
+
+
+def test_the_state_directory_is_as_configured_else_the_services_else_the_persons() -> None:
+    """The setting wins over systemd's directory, and that over the person's own."""
+    env = {"STATE_DIRECTORY": "/var/lib/gpushare:/other", "HOME": "/home/erin"}
+    assert state_dir("/srv/x", env) == Path("/srv/x")
+    assert state_dir("", env) == Path("/var/lib/gpushare")
+    assert state_dir("", {"HOME": "/home/erin"}) == Path("/home/erin/.local/state/gpushare")
+    assert state_dir("", {"HOME": "/x", "XDG_STATE_HOME": "/s"}) == Path("/s/gpushare")
+
+
+def test_shipped_files_are_found() -> None:
+    """The reference configuration is there, and is TOML."""
+    assert asset("config.toml").is_file()
+    assert "server" in tomllib.loads(reference_text())
+
+
+def test_a_text_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    """A missing file, a folder and bytes that are no text have their reasons; a byte order mark is fine."""
+    path = tmp_path / "c.toml"
+    for said in ("No such file", "Is a directory", "not UTF-8"):
+        with pytest.raises(ConfigErrors, match=said):
+            read_text(path)
+        if path.is_dir():
+            path.rmdir()
+            path.write_bytes(b"\xff\xfe")
+        elif not path.exists():
+            path.mkdir()
+    path.write_bytes(b"\xef\xbb\xbfx = 1")
+    assert read_text(path) == "x = 1"
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    """The new content has the mode asked for, and nothing else stays behind."""
+    path = tmp_path / "f"
+    path.write_text("old")
+    before = path.stat().st_ino
+    write_text(path, "new")
+    assert (path.read_text(), mode(path)) == ("new", 0o600)
+    assert path.stat().st_ino != before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """When the new content cannot be written, the old one is untouched and no debris is left."""
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_key_file_is_no_keys(key_file: KeyFile) -> None:
+    """Before the first key there is nothing, and that is no error."""
+    assert key_file.load().records == ()
+    assert not key_file.changed()
+
+
+def test_an_edit_is_private_and_holds_only_hashes(key_file: KeyFile) -> None:
+    """The directory is 0700, the file 0600 with a comment on top, and what was written is read back."""
+    add(key_file, 1)
+    assert (mode(key_file.path.parent), mode(key_file.path)) == (0o700, 0o600)
+    assert key_file.path.read_text().startswith("# Written by gpushare")
+    assert KeyFile(key_file.path.parent).load().records == (record(1),)
+
+
+def test_a_change_by_somebody_else_is_noticed(key_file: KeyFile) -> None:
+    """The server sees an edit made by a command, once, and its removal too."""
+    other = KeyFile(key_file.path.parent)
+    add(other, 1)
+    assert key_file.changed()
+    key_file.load()
+    assert not key_file.changed()
+    add(other, 2)
+    assert key_file.changed()
+    key_file.load()
+    key_file.path.unlink()
+    assert key_file.changed()
+
+
+def test_an_edit_that_fails_changes_nothing(key_file: KeyFile) -> None:
+    """If the change raises, or would write what cannot be read back, the file stays as it is."""
+    add(key_file, 1)
+    before = key_file.path.read_bytes()
+
+    def fail(_: KeyRing) -> KeyRing:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        key_file.edit(fail)
+    with pytest.raises(ConfigErrors, match="expected a number above 0"):
+        key_file.edit(lambda ring: ring.changed(["000001"], weight=-1.0))
+    with pytest.raises(ConfigErrors, match="is the id of another key"):
+        add(key_file, 1)
+    assert key_file.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o620])
+def test_a_key_file_that_others_can_open_is_refused(key_file: KeyFile, bits: int) -> None:
+    """A key file that is not private is not used, and the remedy is told."""
+    add(key_file, 1)
+    key_file.path.chmod(bits)
+    with pytest.raises(ConfigErrors, match="fix: chmod 600"):
+        key_file.load()
+
+
+def test_a_key_file_that_is_a_link_or_no_file_is_refused(key_file: KeyFile, tmp_path: Path) -> None:
+    """A link, a pipe or a folder in the place of the key file is not followed, opened or waited for."""
+    add(key_file, 1)
+    path = key_file.path
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigErrors, match="cannot be read"):
+        key_file.load()
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(ConfigErrors, match="is not a plain file"):
+        key_file.load()
+    path.unlink()
+    path.mkdir(0o700)
+    with pytest.raises(ConfigErrors, match="Is a directory"):
+        key_file.load()
+
+
+def test_a_state_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    """Whoever can write in the directory could replace the keys."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigErrors, match="chmod go-w"):
+        make_private_dir(tmp_path)
+    (tmp_path / "f").touch()
+    with pytest.raises(ConfigErrors, match="cannot be used as the state directory"):
+        make_private_dir(tmp_path / "f")
+
+
+EDITOR = """
+import sys
+from pathlib import Path
+from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.edge.files import KeyFile
+start, count = int(sys.argv[2]), int(sys.argv[3])
+for number in range(start, start + count):
+    record = KeyRecord(id=f"{number:06x}", name=f"p{number}", sha256=f"{number:064x}")
+    KeyFile(Path(sys.argv[1])).edit(lambda ring: KeyRing((*ring.records, record)))
+"""
+
+
+def test_commands_at_the_same_time_lose_no_edit(key_file: KeyFile) -> None:
+    """Four processes that each add keys to one file leave all of the keys in it."""
+    command = [sys.executable, "-c", EDITOR, str(key_file.path.parent)]
+    editors = [subprocess.Popen([*command, str(1000 * n), "8"]) for n in range(4)]
+    assert [editor.wait(timeout=60) for editor in editors] == [0, 0, 0, 0]
+    assert len({record.id for record in key_file.load().records}) == 32
