@@ -56,8 +56,6 @@ def members(text: bytes | Raw, *, known: Collection[str]) -> dict[str, Raw]:
     """Returns the members of one object whose extent is known to be harmless; else as ``read_object``."""
     try:
         found = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name_check(known)).decode(text)
-    except RecursionError:
-        raise _too_deep() from None
     except msgspec.ValidationError:
         raise BadJson("The request body is not a JSON object.") from None
     except msgspec.DecodeError as problem:
@@ -103,7 +101,6 @@ def _check_utf8(body: bytes) -> None:
         # In steps: a whole body as one string could take four times its size.
         for start in range(0, len(body), _STEP):
             decoder.decode(body[start : start + _STEP])
-        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise BadJson("The request body is not valid UTF-8.") from None
 
@@ -126,7 +123,9 @@ def _check_extent(body: bytes) -> None:
         depths = list(accumulate(array("b", brackets), initial=depth))
         depth = depths[-1]
         if max(depths) > DEPTH_MAX:
-            raise _too_deep()
+            raise InvalidRequest(
+                f"The request body is nested too deep; the limit here is {DEPTH_MAX} levels."
+            )
         if containers > CONTAINERS_MAX:
             raise InvalidRequest(
                 f"The request body has too many parts; the limit here is {CONTAINERS_MAX} lists and objects."
@@ -149,7 +148,3 @@ def _has_more(body: bytes, mark: bytes, most: int) -> bool:
         if at < 0:
             return False
     return True
-
-
-def _too_deep() -> InvalidRequest:
-    return InvalidRequest(f"The request body is nested too deep; the limit here is {DEPTH_MAX} levels.")
