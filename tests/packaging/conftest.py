@@ -86,5 +86,5 @@ def installed(
     environment = make_environment(tmp_path_factory.mktemp(form) / "venv")
     what = ["-e"] if form == "editable" else []
     offline = ["--no-index", "--find-links", str(wheelhouse)]
-    environment.run("pip", "install", "-q", *offline, *what, distributions[form])
+    environment.run("pip", "install", "-q", "--no-compile", *offline, *what, distributions[form])
     return environment
