@@ -96,7 +96,7 @@ class Outlook:
             work += self._estimate(ticket)
 
     def work_s(self, owner: str, service: Service, now: float) -> float:
-        """Returns the seconds until the youngest waiting call of a flow starts, by the work before it alone."""
+        """Returns the seconds until the youngest waiting call of a flow starts, by the work before it."""
         done = mine = 0.0
         for ticket in self._order(Lane.GENERATE, None):
             if ticket.owner == owner and ticket.service is service:

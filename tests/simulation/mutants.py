@@ -37,8 +37,8 @@ FAULTS = (
     Fault(
         "no settlement",
         "accounts",
-        "        self.debit(flow, used_s - lease.charged)\n        lease.charged = used_s\n        self.used_s",
-        "        self.used_s",
+        "self.debit(flow, used_s - lease.charged)\n        lease.charged = used_s\n        ",
+        "",
     ),
     Fault(
         "a cancelled call stays counted",

@@ -7,9 +7,10 @@ rule is about balances, but decides from its own record of tickets, grants and t
 import math
 import random
 from collections import Counter
-from typing import Any
+from types import ModuleType
 
 import gpushare.core.scheduler as real_core
+from gpushare.core.flows import Flow, Lease, Ticket
 from gpushare.core.model import Service
 
 RULES = {
@@ -45,7 +46,7 @@ class RandomSystem:
         clock: ``steady``, ``still`` (most operations share an instant) or ``jumps``.
     """
 
-    def __init__(self, seed: int, *, core: Any = real_core, clock: str = "steady") -> None:
+    def __init__(self, seed: int, *, core: ModuleType = real_core, clock: str = "steady") -> None:
         self.rng = rng = random.Random(seed)
         self.core = core
         self.clock = clock
@@ -54,7 +55,7 @@ class RandomSystem:
         self.quantum = rng.choice([0.5, 2.0, 5.0])
         self.stay = rng.choice([0.0, 0.0, 20.0, 60.0])
         self.cap = rng.choice([10.0, 60.0])
-        self.scheduler = core.Scheduler(
+        self.scheduler: real_core.Scheduler = core.Scheduler(
             core.Params(quantum=self.quantum, stay_on_model=self.stay, estimate_cap=self.cap)
         )
         self.models = [f"m{i}" for i in range(rng.randint(1, 3))]
@@ -68,8 +69,8 @@ class RandomSystem:
         for owner in self.owners:
             self.scheduler.set_owner(owner, weight=self.weights[owner], max_running=self.caps[owner])
         self.paused = False
-        self.waiting: dict[str, Any] = {}
-        self.held: dict[str, Any] = {}
+        self.waiting: dict[str, Ticket] = {}
+        self.held: dict[str, Lease] = {}
         self.gone: set[str] = set()
         self.used_s = 0.0
         self.worst_overrun = 0.0
@@ -103,7 +104,7 @@ class RandomSystem:
     def add(self) -> None:
         for _ in range(self.rng.choice([1, 1, 1, 6])):
             self.count += 1
-            ticket = self.core.Ticket(
+            ticket: Ticket = self.core.Ticket(
                 id=f"t{self.count}",
                 owner=self.rng.choice(self.owners),
                 service=self.rng.choice([Service.INTERACTIVE, Service.INTERACTIVE, Service.BACKGROUND]),
@@ -156,19 +157,23 @@ class RandomSystem:
         self.scheduler.resize(backend.name, self.rng.randint(1, 4), self.now)
         self.most_slots = max(self.most_slots, sum(each.slots for each in self.backends))
 
+    def recovers(self, *, ill: bool) -> bool:
+        """Decides whether something is well next: troubles are seldom and short, or nothing would run."""
+        return ill or self.rng.random() < 0.7
+
     def lose(self) -> None:
         backend = self.rng.choice(self.backends)
-        self.scheduler.set_up(backend.name, not backend.up, self.now)
+        self.scheduler.set_up(backend.name, self.recovers(ill=not backend.up), self.now)
 
     def drain(self) -> None:
         backend = self.rng.choice(self.backends)
-        self.scheduler.set_draining(backend.name, not backend.draining, self.now)
+        self.scheduler.set_draining(backend.name, not self.recovers(ill=backend.draining), self.now)
 
     def pause(self) -> None:
-        self.paused = not self.paused
+        self.paused = not self.recovers(ill=self.paused)
         self.scheduler.set_paused(self.paused, self.now)
 
-    def release(self, lease: Any, *, ok: bool) -> None:
+    def release(self, lease: Lease, *, ok: bool) -> None:
         used = 0.0 if lease.t_start is None else self.now - lease.t_start
         del self.held[lease.ticket.id]
         self.gone.add(lease.ticket.id)
@@ -220,7 +225,7 @@ class RandomSystem:
         return {key: flow.deficit for key, flow in self.scheduler.accounts.flows.items()}
 
     def judge_add(
-        self, ticket: Any, before: dict[tuple[str, Service], float], *, idle: bool, outside: bool
+        self, ticket: Ticket, before: dict[tuple[str, Service], float], *, idle: bool, outside: bool
     ) -> None:
         for key, flow in self.scheduler.accounts.flows.items():
             mine = key == (ticket.owner, ticket.service)
@@ -232,7 +237,7 @@ class RandomSystem:
             if mine and outside:
                 self.expect(math.isclose(flow.deficit, self.quantum * flow.weight), 14)
 
-    def judge_order(self, ticket: Any) -> None:
+    def judge_order(self, ticket: Ticket) -> None:
         older = [
             each
             for each in self.waiting.values()
@@ -241,7 +246,7 @@ class RandomSystem:
         ]
         self.expect(not older, 16)
 
-    def judge_overdraft(self, lease: Any, may_go_first: object) -> None:
+    def judge_overdraft(self, lease: Lease, may_go_first: object) -> None:
         flow = lease.flow
         if str(flow.where) == "new" or not flow.n_wait:
             return  # may have had a quantum with the grant
@@ -267,7 +272,7 @@ class RandomSystem:
         if not self.paused:
             self.judge_work()
 
-    def judge_flow(self, flow: Any) -> None:
+    def judge_flow(self, flow: Flow) -> None:
         ring = self.scheduler.accounts.rings[flow.service]
         lists = [flow in ring.new, flow in ring.old]
         where = str(flow.where)
@@ -299,7 +304,7 @@ class RandomSystem:
 
 
 def broken_rules(
-    seeds: range, *, core: Any = real_core, clock: str = "steady", steps: int = 150
+    seeds: range, *, core: ModuleType = real_core, clock: str = "steady", steps: int = 150
 ) -> Counter[int]:
     """Returns the broken rules of many random systems."""
     found: Counter[int] = Counter()

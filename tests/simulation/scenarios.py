@@ -1,18 +1,18 @@
 """Situations that told good schedulers from bad ones, each as one function that returns what was measured."""
 
 import random
-from typing import Any
+from types import ModuleType
 
 import gpushare.core.scheduler as real_core
 from gpushare.core.model import Service
-from tests.simulation.simulator import LagWatch, Simulation, about, flood, person
+from tests.simulation.simulator import LagWatch, Simulation, about, flood, jain, person
 
 HOUR_S = 3600.0
 WARM_UP_S = 600.0
 
 
 def make(
-    core: Any = real_core,
+    core: ModuleType = real_core,
     *,
     slots: int = 1,
     quantum: float | None = 5.0,
@@ -33,8 +33,8 @@ def measured(sim: Simulation, hours: float) -> dict[str, float]:
     return sim.shares(before)
 
 
-def serial_client_share(core: Any = real_core, *, slots: int, hours: float = 2.0) -> float:
-    """The share of a client that sends 60 s calls one after the other, beside three full queues (fair: 1/4)."""
+def serial_client_share(core: ModuleType = real_core, *, slots: int, hours: float = 2.0) -> float:
+    """The share of a client that sends 60 s calls one by one, beside three full queues (fair: 1/4)."""
     sim = make(core, slots=slots)
     rng = random.Random(1)
     for name in ("o0", "o1", "o2"):
@@ -61,7 +61,7 @@ def light_waits(
     return sorted(waits)
 
 
-def after_an_idle_gpu(core: Any = real_core) -> float:
+def after_an_idle_gpu(core: ModuleType = real_core) -> float:
     """Seconds until somebody who used an idle GPU for half an hour is served beside newcomers."""
     sim = make(core)
     person(sim, "early", lambda: 60.0, lambda: 0.1)
@@ -76,7 +76,7 @@ def after_an_idle_gpu(core: Any = real_core) -> float:
     return min((job.started - start for job in mine if job.started is not None), default=float("inf"))
 
 
-def lonely_model_share(core: Any = real_core, *, slots: int = 1, stay_s: float = 40.0) -> float:
+def lonely_model_share(core: ModuleType = real_core, *, slots: int = 1, stay_s: float = 40.0) -> float:
     """The share of one owner alone on a model that two sparse users keep loading (fair: about 1/6)."""
     sim = make(core, slots=slots, stay_s=stay_s, load_s=stay_s / 2)
     rng = random.Random(3)
@@ -89,9 +89,7 @@ def lonely_model_share(core: Any = real_core, *, slots: int = 1, stay_s: float =
 
 
 def models_contend(load_s: float, *, loads_to_stay: float, hours: float = 3.0) -> tuple[float, float, float]:
-    """Three models, two scripts and a person each: swaps an hour, useful part of the GPU, Jain of the scripts."""
-    from tests.simulation.simulator import jain
-
+    """Three models, two scripts and a person each: swaps an hour, useful part, Jain of the scripts."""
     sim = make(stay_s=loads_to_stay * load_s, load_s=load_s)
     rng = random.Random(2)
     for index in range(3):
@@ -122,7 +120,7 @@ def unequal_floods(slots: int, *, hours: float = 4.0) -> tuple[dict[str, float],
     return sim.shares(before), max(watch.worst().values())
 
 
-def weighted_shares(core: Any = real_core, *, slots: int = 1, hours: float = 2.0) -> dict[str, float]:
+def weighted_shares(core: ModuleType = real_core, *, slots: int = 1, hours: float = 2.0) -> dict[str, float]:
     """Shares of full queues with weights 1, 2 and 4."""
     sim = make(core, slots=slots)
     rng = random.Random(1)

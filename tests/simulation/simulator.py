@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations, count
-from typing import Any
+from types import ModuleType
 
 import gpushare.core.scheduler as real_core
+from gpushare.core.flows import Lease, Ticket
 from gpushare.core.model import Service
 
 MODEL = "llama"
@@ -25,11 +26,17 @@ class Job:
     owner: str
     cost_s: float
     arrived: float
-    ticket: Any
+    ticket: Ticket
     then: Callable[[], None] | None = None
     started: float | None = None
     ended: float | None = None
     gave_up: bool = False
+
+    @property
+    def lease(self) -> Lease:
+        """The slot it holds, or held last."""
+        assert self.ticket.lease is not None
+        return self.ticket.lease
 
     @property
     def wait_s(self) -> float:
@@ -57,7 +64,12 @@ class Simulation:
     """
 
     def __init__(
-        self, scheduler: Any, *, core: Any = real_core, load_s: float = 0.0, checked: bool = False
+        self,
+        scheduler: real_core.Scheduler,
+        *,
+        core: ModuleType = real_core,
+        load_s: float = 0.0,
+        checked: bool = False,
     ) -> None:
         self.scheduler = scheduler
         self.load_s = load_s
@@ -137,7 +149,7 @@ class Simulation:
                 self._start(job)
 
     def _start(self, job: Job) -> None:
-        self.scheduler.started(job.ticket.lease, self.now)
+        self.scheduler.started(job.lease, self.now)
         job.started = self.now
         self.after(job.cost_s, lambda: self._end(job))
 
@@ -146,7 +158,7 @@ class Simulation:
         load = self._loading.get(backend)
         if load is None or load.begun:
             return
-        here = (job for job in self.running if job.ticket.lease.backend.name == backend)
+        here = (job for job in self.running if job.lease.backend.name == backend)
         if all(job in load.waiting for job in here):
             load.begun = True
             self.after(self.load_s, lambda: self._loaded(backend, load))
@@ -167,7 +179,7 @@ class Simulation:
         self._release(job, ok=True)
 
     def _release(self, job: Job, *, ok: bool) -> None:
-        lease = job.ticket.lease
+        lease = job.lease
         self.running.remove(job)
         if job.started is not None:
             self._done[job.owner] += self.now - job.started

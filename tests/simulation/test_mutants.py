@@ -1,10 +1,10 @@
 """The tests are worth something only if they notice faults, so faults are planted and must be noticed."""
 
-from typing import Any
+from types import ModuleType
 
-import gpushare.core.scheduler as real_core
 import pytest
 
+import gpushare.core.scheduler as real_core
 from tests.simulation.mutants import FAULTS, Fault, plant
 from tests.simulation.oracle import broken_rules
 from tests.simulation.scenarios import (
@@ -15,7 +15,7 @@ from tests.simulation.scenarios import (
 )
 
 
-def noticed(core: Any) -> str:
+def noticed(core: ModuleType) -> str:
     """Returns what the property suite says first about a core, nothing if it finds no fault."""
     try:
         found = broken_rules(range(25), core=core, steps=120)
