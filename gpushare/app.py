@@ -111,6 +111,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama) -> Parts:
         monitor=monitor,
         observers=(stats.record, lambda record: logs.log_record(stats.closed(record))),
         clock=clock,
+        wall=time.time,
     )
     host = config.server.name or socket.gethostname()
     sources = Sources(

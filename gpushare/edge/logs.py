@@ -32,12 +32,10 @@ FIELDS = frozenset(
         "request", "key", "person", "tool", "api", "route", "model", "class", "phase", "outcome", "status",
         "waited_s", "connect_s", "first_s", "ran_s", "total_s", "slot_s", "load_s", "tokens_in", "tokens_out",
         "records", "bytes_out", "swap", "delivered",
-        # the server, its configuration and its keys
-        "address", "backend", "changed", "config", "count", "held", "host", "keys", "limit", "listen",
-        "needs_restart", "people", "pid", "port", "problem", "problems", "reason", "running", "seconds",
-        "setting", "signal", "slots", "source", "state", "url", "version", "waiting",
+        # the server and its keys
+        "address", "ollama", "people", "reason", "running", "version",
         # faults
-        "error", "frames", "place", "dropped", "unlisted",
+        "dropped", "error", "frames", "place", "source", "unlisted",
     }
 )  # fmt: skip
 

@@ -10,7 +10,6 @@ Rules:
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,7 +48,7 @@ class LiveCall:
     usage: Usage = field(default_factory=Usage)
     delivered: bool = True
 
-    def record(self, now: float) -> Record:
+    def record(self, now: float, wall: float) -> Record:
         """Returns the final facts of the call."""
         lease, relay = self.lease, self.relay
         return Record(
@@ -64,7 +63,7 @@ class LiveCall:
             phase=self.phase,
             outcome=self.outcome or Outcome.INTERNAL_ERROR,
             status=self.status,
-            ended_at=time.time(),
+            ended_at=wall,
             waited_s=lease.waited_s if lease else None,
             connect_s=self.connect_s,
             first_s=self.first_s,
@@ -91,6 +90,7 @@ class Gateway:
         monitor: which models exist.
         observers: told of every call that ended, in this order.
         clock: monotonic seconds.
+        wall: seconds since 1970, for records only.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Gateway:
         monitor: Monitor,
         observers: Sequence[Observer],
         clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self.config = config
         self.slots = slots
@@ -111,6 +112,7 @@ class Gateway:
         self._monitor = monitor
         self._observers = tuple(observers)
         self._clock = clock
+        self._wall = wall
         self.live: dict[str, LiveCall] = {}
 
     async def handle(
@@ -300,7 +302,7 @@ class Gateway:
     def _settle(self, live: LiveCall) -> None:
         """Tells everybody who counts, exactly once; synchronous, so no cancellation can split it."""
         del self.live[live.request_id]
-        record = live.record(self._clock())
+        record = live.record(self._clock(), self._wall())
         for observe in self._observers:
             observe(record)
 

@@ -1,8 +1,10 @@
+import ast
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +14,7 @@ from gpushare.core.config import Log
 from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
 from gpushare.edge import logs
 
+REPOSITORY = Path(__file__).parents[3]
 CANARY = "canary-5b1f-prompt"
 KEY = "gs_7f3a2c_V8kQzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
 
@@ -122,7 +125,7 @@ def test_lines_below_the_level_are_not_written() -> None:
 
 def test_fields_off_the_list_are_dropped_and_named(stream: io.StringIO, lines: Lines) -> None:
     """A value nobody listed does not reach the log, only its name does."""
-    structlog.get_logger().info("server.started", listen="127.0.0.1:11435", prompt=CANARY)
+    structlog.get_logger().info("server.started", address="127.0.0.1:11435", prompt=CANARY)
     assert lines()[0]["unlisted"] == ["prompt"]
     assert CANARY not in stream.getvalue()
 
@@ -174,7 +177,7 @@ def test_libraries_are_heard_once_a_second_for_each_place(lines: Lines) -> None:
 
 def test_keys_are_cut_out_of_every_value(stream: io.StringIO) -> None:
     """A key that got into a listed field by mistake is not written."""
-    structlog.get_logger().info("config.rejected", problems=[f"/k/{KEY}/api/chat"], reason=KEY)
+    structlog.get_logger().info("keys.rejected", reason=[f"/k/{KEY}/api/chat"], error=KEY)
     assert "V8kQ" not in stream.getvalue()
 
 
@@ -212,7 +215,7 @@ def test_auto_is_text_on_a_terminal() -> None:
 
 def test_long_values_are_cut(lines: Lines) -> None:
     """One field cannot swell the log."""
-    structlog.get_logger().info("config.rejected", reason="x" * 10_000)
+    structlog.get_logger().info("keys.rejected", reason="x" * 10_000)
     assert len(lines()[0]["reason"]) < 500
 
 
@@ -226,3 +229,28 @@ def test_configuring_again_takes_effect_for_loggers_in_use() -> None:
     log.info("server.started")
     assert not quiet.getvalue()
     assert loud.getvalue()
+
+
+def _logged(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yields the calls of the structlog loggers of a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            on = node.func.value
+            if isinstance(on, ast.Name) and on.id == "_log" and isinstance(node.args[0], ast.Constant):
+                yield node
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    """No module logs a field that would be dropped, nor an event the documentation does not name."""
+    manual = (REPOSITORY / "docs" / "logs.md").read_text(encoding="utf-8")
+    for module in (REPOSITORY / "gpushare").rglob("*.py"):
+        text = module.read_text(encoding="utf-8")
+        if "structlog.get_logger" not in text:
+            continue
+        for call in _logged(ast.parse(text)):
+            event = ast.literal_eval(call.args[0])
+            assert f"`{event}`" in manual, f"{module.name}: {event}"
+            fields = {keyword.arg for keyword in call.keywords if keyword.arg} - {"exc_info"}
+            assert fields <= logs.FIELDS, f"{module.name}: {event}: {fields - logs.FIELDS}"
+    for field in logs.FIELDS:
+        assert f"`{field}`" in manual, field

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
@@ -231,3 +232,14 @@ def test_names_and_units() -> None:
     for family in ours:
         assert re.fullmatch(r"gpushare(_[a-z]+)+", family.name)
         assert family.documentation.endswith(".")
+
+
+def test_every_family_is_documented() -> None:
+    """The table of metrics in the documentation is complete."""
+    stats = Stats()
+    stats.record(CALL)
+    manual = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name, family in families(metrics(stats)).items():
+        if name.startswith("gpushare_"):
+            suffix = "_total" if family.type == "counter" else ""
+            assert f"`{name}{suffix}`" in manual
