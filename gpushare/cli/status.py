@@ -32,10 +32,11 @@ def status(url: str | None, key_file: str | None, config_path: str | None, *, as
     """Show who is running and who is waiting, and when a request sent now would start."""
     address = url or os.environ.get("GPUSHARE_URL") or base_url(read_setup(config_path).config)
     answer = fetch(address, _key(key_file))
+    document = _document(answer, address)
     if as_json:
         click.echo(json.dumps(json.loads(answer), ensure_ascii=False, indent=2))
-        return
-    click.echo(render(_document(answer, address)))
+    else:
+        click.echo(render(document))
 
 
 def fetch(address: str, key: str) -> bytes:

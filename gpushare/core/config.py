@@ -31,7 +31,7 @@ Origin = Annotated[str, _as(forms.ORIGIN)]
 Host = Annotated[str, _as(forms.HOST)]
 Ip = Annotated[str, _as(forms.IP)]
 Network = Annotated[str, _as(forms.NETWORK)]
-Slots = Annotated[int, Meta(ge=1, le=256)]
+Slots = Annotated[int, Meta(ge=1, le=4096)]
 Places = Annotated[int, Meta(ge=1, le=100_000)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 

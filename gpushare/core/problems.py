@@ -6,6 +6,7 @@ Rules: a problem says where, what and how to put it right; it repeats no charact
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from unicodedata import category
 
 LINE_SHOWN = 160  # characters of the offending line; a longer one is cut
 
@@ -61,8 +62,9 @@ class ConfigErrors(Exception):
 
 
 def printable(text: str) -> str:
-    """Returns the text with every character that is not plainly visible replaced, its length unchanged."""
-    return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in text)
+    """Returns the text with every character that could act or hide replaced, its length unchanged."""
+    spaced = text.replace("\t", " ")
+    return "".join(char if char.isprintable() or category(char) == "Zs" else "?" for char in spaced)
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -42,7 +42,7 @@ def test_addresses_are_split_where_they_are_used() -> None:
 def test_an_integer_may_stand_for_a_number() -> None:
     """A share of 1 needs no decimal point; a queue without slots is refused."""
     assert parsed("[queue]\nbackground_weight = 1").queue == Queue(background_weight=1.0)
-    with pytest.raises(ConfigErrors, match="expected a whole number from 1 to 256, got the number 0"):
+    with pytest.raises(ConfigErrors, match="expected a whole number from 1 to 4096, got the number 0"):
         parsed("[queue]\nslots = 0")
 
 

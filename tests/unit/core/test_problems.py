@@ -39,6 +39,7 @@ def test_all_problems_are_told_and_counted() -> None:
 def test_no_control_character_reaches_the_terminal() -> None:
     """Escape sequences, direction marks and zero-width characters are made visible; columns stay."""
     hostile = "a\x1b[2J\u202eb\u200bc\t\n"
+    assert printable("1\u202f204 ü") == "1\u202f204 ü"
     assert printable(hostile) == "a?[2J?b?c ?"
     assert len(printable(hostile)) == len(hostile)
     assert "\x1b" not in str(Problem(source="\x1b", message="\x1b", line=1, line_text="\x1b", hint="\x1b"))
