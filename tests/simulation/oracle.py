@@ -301,13 +301,3 @@ class RandomSystem:
                 cap = self.caps[ticket.owner]
                 running = sum(lease.ticket.owner == ticket.owner for lease in self.held.values())
                 self.expect(cap and running >= cap, 10)
-
-
-def broken_rules(
-    seeds: range, *, core: ModuleType = real_core, clock: str = "steady", steps: int = 150
-) -> Counter[int]:
-    """Returns the broken rules of many random systems."""
-    found: Counter[int] = Counter()
-    for seed in seeds:
-        found += RandomSystem(seed, core=core, clock=clock).run(steps)
-    return found
