@@ -132,7 +132,7 @@ def _fairness(sources: Sources) -> Iterator[Metric]:
     names = sources.names()
     used: defaultdict[str, float] = defaultdict(float)
     due: defaultdict[str, float] = defaultdict(float)
-    for row in queue.shares:
+    for row in (row for row in queue.shares if row.used_s or row.due_s):
         person = sources.stats.person_label(names.get(row.owner, row.owner))
         used[person] += row.used_s
         due[person] += row.due_s

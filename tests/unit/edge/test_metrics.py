@@ -145,6 +145,12 @@ def test_fairness_is_absent_before_anybody_was_owed_anything() -> None:
     assert not families(page)["gpushare_person_share_due_ratio"].samples
 
 
+def test_people_without_calls_have_no_share() -> None:
+    """A key that was never used adds no series."""
+    queue = replace(QUEUE, shares=(*QUEUE.shares, share("cccccc", 0.0, 0.0)))
+    assert "cccccc" not in metrics(Stats(), queue=queue).render("")[0].decode()
+
+
 def test_owners_of_one_name_are_one_series() -> None:
     """Two owners with one name are added up, because a series may appear only once."""
     queue = replace(QUEUE, shares=(*QUEUE.shares, share("bob", 10.0, 10.0)))
