@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gpushare.core.dialects import dialect_of
@@ -301,7 +301,7 @@ class ClientConnection(RequestHandler):
         """Returns the request, checked for what the parser lets through.
 
         Raises:
-            MalformedRequest: framing, version or target that could be read in two ways.
+            MalformedRequest: a target or a transfer coding that could be read in two ways.
             ExpectationFailed: an expectation other than 100-continue.
         """
         self.flow = None
@@ -345,8 +345,6 @@ class ClientConnection(RequestHandler):
         if not whole:
             self.cut()
             return resp, True
-        if self.writing_paused:
-            self._await_reader()
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -377,10 +375,7 @@ def connection_of(request: web.BaseRequest) -> ClientConnection:
 
 def _check_head(request: web.Request) -> None:
     """Raises MalformedRequest for what the parser accepts and we do not."""
-    if request.version not in (HttpVersion10, HttpVersion11):
-        raise MalformedRequest("version")
-    target = request.raw_path
-    if not (target.startswith("/") and target.isascii() and target.isprintable()):
+    if not request.raw_path.startswith("/"):
         raise MalformedRequest("target")
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):

@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gpushare.core.errors import GpushareError
 from gpushare.web.connections import ConnectionLimits
-from gpushare.web.protocol import BEHIND_BYTES
+from gpushare.web.protocol import BACKLOG_HIGH_BYTES, BEHIND_BYTES
 from gpushare.web.transport import ResponseSink, key_accepted, read_body
 from tests.unit.web.wire import HANG_S, Bench, Handler, Wire, echo, get, post, statuses
 
@@ -101,18 +101,44 @@ async def test_leaving_behind_upgrade(bench: Bench, leave: Callable[[Wire], None
         await bench.cancelled.get()
 
 
-@pytest.mark.parametrize("size", [BEHIND_BYTES + 1, 100])
-async def test_flood_is_cut(bench: Bench, size: int) -> None:
-    """Who fills the line behind a waiting request is cut off, in many requests as in one."""
+@pytest.mark.parametrize(
+    "behind",
+    [
+        post(b"x" * 20 * BEHIND_BYTES),
+        get() * 100,
+        get("/", "X-A: " + "x" * 8000) * 20,
+    ],
+    ids=["one body", "many requests", "much header"],
+)
+async def test_flood_is_cut(bench: Bench, behind: bytes) -> None:
+    """Who fills the line behind a waiting request is cut off, whatever with."""
     bench.handler = never
     await bench.start()
     wire = await bench.dial()
-    await wire.send(get())
+    await wire.send(get("/first"))
     await bench.entered.get()
-    await wire.send(post(b"x" * size, target="/behind") * 40)
+    wire.send_what_fits(behind)
     async with asyncio.timeout(HANG_S):
-        assert await bench.cancelled.get() == "/"
+        assert await bench.cancelled.get() == "/first"
     assert bench.connections.events["flood"] == 1
+
+
+async def test_steady_pipelining_is_no_flood(bench: Bench) -> None:
+    """What is sent behind one request does not count against the next."""
+
+    async def one_by_one(request: web.Request) -> web.StreamResponse:
+        body = await read_body(request, limit=4_000_000, timeout_s=HANG_S)
+        await asyncio.sleep(0.02)
+        return web.Response(body=body[:1])
+
+    bench.handler = one_by_one
+    await bench.start()
+    wire = await bench.dial()
+    for _ in range(10):
+        await wire.send(post(b"x" * (BEHIND_BYTES // 3)))
+        await bench.entered.get()
+    for _ in range(10):
+        await wire.until(b"\r\n\r\nx")
 
 
 async def test_leaving_mid_body(bench: Bench) -> None:
@@ -178,7 +204,9 @@ async def test_big_body_right_after_answer(bench: Bench) -> None:
     wire = await bench.dial()
     await wire.send(get())
     await wire.until(b"ok")
-    wire.send_what_fits(PIPELINED_BODY[: 3 * BEHIND_BYTES])
+    await wire.send(PIPELINED_BODY[: 3 * BEHIND_BYTES])
+    for _ in range(20):  # the server's turns to read it
+        await asyncio.sleep(0)
     sent.set()
     await wire.send(PIPELINED_BODY[3 * BEHIND_BYTES :])
     assert b"200 OK" in await wire.until(b"ok")
@@ -408,6 +436,18 @@ async def test_idle_connection_is_closed(bench: Bench) -> None:
     assert statuses(await wire.rest()) == [200]
 
 
+async def test_header_deadline_spares_idle(bench: Bench) -> None:
+    """A connection that is idle between requests is not measured by the header deadline."""
+    bench.limits = ConnectionLimits(header_timeout_s=0.1)
+    await bench.start()
+    wire = await bench.dial()
+    await wire.send(get("/one"))
+    await wire.until(b"GET /one")
+    await asyncio.sleep(0.3)
+    await wire.send(get("/two"))
+    await wire.until(b"GET /two")
+
+
 # --- limits
 
 
@@ -563,17 +603,30 @@ async def test_page_stream_before_1_1(bench: Bench) -> None:
     assert (await bench.ask(get("/", "Connection: keep-alive", version="1.0"))).endswith(b"\r\n\r\npart")
 
 
-async def test_stalled_page_is_dropped(bench: Bench) -> None:
-    """A client that never reads a big page does not keep its connection."""
-    bench.limits = ConnectionLimits(write_stall_s=0.1)
+async def page(request: web.Request) -> web.StreamResponse:
+    """Answers with as many bytes as the target says."""
+    return web.Response(body=b"x" * int(request.raw_path[1:]))
 
-    async def big(_request: web.Request) -> web.StreamResponse:
-        return web.Response(body=b"x" * 20_000_000)
 
-    bench.handler = big
+async def undrained(request: web.Request) -> web.StreamResponse:
+    """Streams as many bytes as the target says, and does not wait for them to go out."""
+    sink = ResponseSink(request)
+    sink.start(200, {})
+    sink.write(b"x" * int(request.raw_path[1:]))
+    sink.finish()
+    return sink.response
+
+
+@pytest.mark.parametrize("handler", [page, undrained])
+@pytest.mark.parametrize("size", [BACKLOG_HIGH_BYTES, 20_000_000])
+@pytest.mark.parametrize("end", ["close", "keep-alive"])
+async def test_stalled_client_is_dropped(bench: Bench, handler: Handler, size: int, end: str) -> None:
+    """A client that does not take its answer does not keep its connection, be the answer big or small."""
+    bench.limits = ConnectionLimits(write_stall_s=0.1, keepalive_timeout_s=0.1)
+    bench.handler = handler
     await bench.start()
     wire = await bench.dial(receive_bytes=4096)
-    await wire.send(get("/", "Connection: close"))
+    await wire.send(get(f"/{size}", f"Connection: {end}"))
     await bench.entered.get()
     await bench.gone()
     assert bench.connections.events["stalled"] == 1
