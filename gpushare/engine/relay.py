@@ -277,10 +277,10 @@ class Relay:
             self._start()
         sink.write(ready)
         self.bytes_out += kept
-        if tap.records != records or not self._call.streaming:
+        if kept > 2 * (tap.records - records):  # blank lines are no progress
             self._watch.progress()
-        if tap.done or tap.failed:
-            self._finish(Outcome.OK if tap.done else Outcome.UPSTREAM_ERROR)
+        if tap.done:
+            self._finish(Outcome.OK)
 
     def _start(self) -> None:
         """Sends the status and the headers; the length is told where it is known."""
@@ -300,7 +300,7 @@ class Relay:
         if not self._sink.started:
             self._break(OllamaBroken("ended the answer before it began", Outcome.UPSTREAM_RESET))
         elif framed:
-            self._finish(Outcome.UPSTREAM_TRUNCATED)
+            self._finish(Outcome.UPSTREAM_ERROR if self._tap.failed() else Outcome.UPSTREAM_TRUNCATED)
         else:
             self._break(OllamaBroken("stopped in the middle of the answer", Outcome.UPSTREAM_TRUNCATED))
 
@@ -321,7 +321,7 @@ class Relay:
         if tap.done or endpoint.multipart or not self.bytes_out:
             self._finish(Outcome.OK)
         else:
-            self._finish(Outcome.UPSTREAM_ERROR if tap.failed else Outcome.UPSTREAM_TRUNCATED)
+            self._finish(Outcome.UPSTREAM_ERROR if tap.failed() else Outcome.UPSTREAM_TRUNCATED)
 
     def _end_refusal(self) -> None:
         """Passes an error of Ollama's on, if it is one of its own making."""
@@ -360,7 +360,10 @@ class Relay:
             self._sink.finish()
 
     def _break(self, error: GpushareError) -> None:
-        """Ends an answer with an error: as a status if nothing is out, else in the stream."""
+        """Ends an answer with an error: a status if nothing is out, else a record, unless Ollama sent one."""
+        if self._call.streaming and self._tap.failed():
+            self._finish(Outcome.UPSTREAM_ERROR)
+            return
         if not self._decide(error.outcome):
             return
         if not self._sink.started:

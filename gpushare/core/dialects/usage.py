@@ -5,12 +5,14 @@ Called by: ``engine.relay``.
 Rules:
 - Streams are fed whole records (``core.framing``); single documents are fed as read.
 - The tap watches: it never changes a byte, never raises, never guesses an end mark.  Each piece is searched
-  for a few byte patterns; only a record that contains one is parsed, and only a top-level match counts.
-  Within a JSON string every quote is escaped, so text that a model writes cannot contain a pattern.
-- The result does not depend on where the input was cut.
+  for one byte pattern; only a record that contains it is parsed, and only a top-level match counts.  Within
+  a JSON string every quote is escaped, so text that a model writes cannot contain the pattern of a field.
+- Everything else is learnt at the end, from the last few records: counts come just before the end mark or
+  in it, and an error of Ollama's is the last record of its stream.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -24,8 +26,9 @@ COUNT_MAX = 10_000_000
 """More tokens than any model's context: a count beyond it is absurd and is clamped."""
 
 _LOAD_MAX_NS = 3600 * 10**9
+_LAST_RECORDS = 4
+_PIECE_BYTES = 4 * 1024  # kept of each of the last pieces; the records that matter are far shorter
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_USAGE = b'"usage":'
 
 
 class _Answer(msgspec.Struct):
@@ -68,125 +71,111 @@ class UsageTap:
     """Watches one answer.
 
     Attributes:
-        records: data records seen: lines that hold an object, events that hold data, whole documents.
+        records: records seen: lines, events, or the one document.
         done: whether the dialect's own end mark was seen.
-        failed: whether Ollama's own error record was seen.
 
     Args:
         path: the route, which decides the end mark.
         framing: how the answer is divided.
     """
 
-    __slots__ = (
-        "_framing",
-        "_judge",
-        "_last",
-        "_line",
-        "_mark",
-        "_size",
-        "_tail",
-        "done",
-        "failed",
-        "records",
-    )
+    __slots__ = ("_counts", "_judge", "_mark", "_recent", "_separator", "_size", "_sse", "done", "records")
 
     def __init__(self, path: str, framing: Framing) -> None:
-        self._framing = framing
         self._mark, self._judge = _END_MARKS.get(path, _NATIVE)
-        self._line = b"data:" if framing is Framing.SSE else b"{"
-        self._tail = b""  # the end of a single document
+        self._sse = framing is Framing.SSE
+        self._separator = {Framing.SINGLE: b"", Framing.NDJSON: b"\n", Framing.SSE: b"\n\n"}[framing]
+        self._recent: deque[bytes] = deque(maxlen=_LAST_RECORDS)  # of a document: its end, in one piece
+        self._counts: _Answer | None = None
         self._size = 0
-        self._last: _Answer | None = None  # what holds the counts
         self.records = 0
         self.done = False
-        self.failed = False
 
     def feed(self, data: bytes) -> int:
         """Takes the next piece; returns how much of it belongs to the answer.
 
-        That is all of it, unless a record in it ended the answer: nothing may follow that.
+        That is all of it, unless the end mark is in it: nothing may follow that.
         """
-        if self._framing is Framing.SINGLE:
-            self._size += len(data)
-            self._tail = (self._tail + data)[-TAIL_BYTES:]
+        if not self._separator:
+            self._keep_end(data)
             return len(data)
-        if self._mark in data or b'"error":' in data or b"response.failed" in data:
+        if self._mark in data:
             data = data[: self._inspect(data)]
-        self.records += data.count(b"\n" + self._line) + data.startswith(self._line)
-        if self._framing is Framing.SSE and _USAGE in data:
-            self._note_usage(data)
+        self.records += data.count(self._separator)
+        self._recent.append(data if len(data) <= _PIECE_BYTES else data[-_PIECE_BYTES:])
         return len(data)
+
+    def failed(self) -> bool:
+        """Returns whether Ollama ended the answer with an error of its own."""
+        last = None if self.done else next(self._last_payloads(), None)
+        answer = None if last is None else _decode(last)
+        return answer is not None and _is_error(answer)
 
     def close(self) -> None:
         """Judges a single document, once its message ended properly."""
-        if self._framing is not Framing.SINGLE or not self._size:
+        if self._separator or not self._size:
             return
         self.records = 1
-        if self._size > TAIL_BYTES:
-            self._last = _decode_end(self._tail)
-            self.done = True
-            return
-        self._last = _decode(self._tail)
-        self.failed = self._last is not None and self._last.error is not None
-        self.done = self._last is not None and not self.failed
+        document = self._recent[0]
+        whole = self._size == len(document)
+        self._counts = _decode(document) if whole else _decode_end(document)
+        self.done = not whole or (self._counts is not None and not _is_error(self._counts))
 
     def usage(self) -> Usage:
-        """Returns what the answer said of its cost so far."""
-        return Usage() if self._last is None else _read(self._last)
+        """Returns what a complete answer said of its cost."""
+        if self.done and self._sse and self._counts is None:
+            answers = map(_decode, self._last_payloads())
+            self._counts = next((a for a in answers if a is not None and isinstance(a.usage, dict)), None)
+        return Usage() if self._counts is None or not self.done else _read(self._counts)
+
+    def _keep_end(self, data: bytes) -> None:
+        kept = self._recent.pop() if self._recent else b""
+        self._recent.append((kept + data)[-TAIL_BYTES:])
+        self._size += len(data)
 
     def _inspect(self, data: bytes) -> int:
-        """Parses the records that contain a pattern; returns the end of the one that ended the answer."""
+        """Parses the records that contain the pattern; returns the end of the one that ends the answer."""
         for start, end in self._spans(data):
             record = data[start:end]
-            if self._mark in record or b'"error":' in record or b"response.failed" in record:
-                self._judge_record(record)
-            if self.done or self.failed:
+            if self._mark in record and self._is_end(self._payload(record)):
+                self.done = True
                 return end
         return len(data)
 
-    def _judge_record(self, record: bytes) -> None:
-        payload = self._payload(record)
+    def _is_end(self, payload: bytes) -> bool:
         if payload == b"[DONE]":
-            self.done = self._mark == payload
-            return
+            return self._mark == payload
         answer = _decode(payload)
-        if answer is None:
-            return
-        self.failed = answer.error is not None or answer.type in ("error", "response.failed")
-        self.done = not self.failed and self._judge(answer)
-        if self.done and self._framing is Framing.NDJSON:
-            self._last = answer
+        if answer is None or not self._judge(answer) or _is_error(answer):
+            return False
+        if answer.type == "response.completed":
+            answer.usage = _decode_usage(answer.response)
+        if not self._sse or isinstance(answer.usage, dict):
+            self._counts = answer
+        return True
+
+    def _last_payloads(self) -> Iterator[bytes]:
+        """Yields the JSON texts of the last records, last first."""
+        data = b"".join(self._recent)
+        spans = list(self._spans(data)) if self._separator else [(0, len(data))]
+        for start, end in spans[: -_LAST_RECORDS - 1 : -1]:
+            yield self._payload(data[start:end])
 
     def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Yields where each record begins and ends."""
         start = 0
-        if self._framing is Framing.SSE:
-            for match in _BLANK_LINE.finditer(data):
-                yield start, match.end()
-                start = match.end()
-        else:
-            while end := data.find(b"\n", start) + 1:
-                yield start, end
-                start = end
+        for match in _BLANK_LINE.finditer(data) if self._sse else re.finditer(b"\n", data):
+            yield start, match.end()
+            start = match.end()
         if start < len(data):
             yield start, len(data)
 
     def _payload(self, record: bytes) -> bytes:
         """Returns the JSON text of a record."""
-        if self._framing is not Framing.SSE:
+        if not self._sse:
             return record
         lines = (line for line in record.splitlines() if line.startswith(b"data:"))
         return b"\n".join(line[5:].strip() for line in lines)
-
-    def _note_usage(self, data: bytes) -> None:
-        """Keeps the last event that has a usage object of its own; a few come early and are estimates."""
-        for start, end in reversed(list(self._spans(data))):
-            answer = _decode(self._payload(data[start:end]))
-            if answer is not None and answer.type == "response.completed":
-                answer.usage = _decode_usage(answer.response)
-            if answer is not None and isinstance(answer.usage, dict):
-                self._last = answer
-                return
 
 
 def is_object(text: bytes) -> bool:
@@ -202,6 +191,10 @@ def _decode(text: bytes) -> _Answer | None:
         return None
 
 
+def _is_error(answer: _Answer) -> bool:
+    return answer.error is not None or answer.type in ("error", "response.failed")
+
+
 def _decode_usage(text: msgspec.Raw) -> object:
     try:
         return msgspec.json.decode(text, type=_Completed).usage
@@ -215,7 +208,7 @@ def _decode_end(tail: bytes) -> _Answer | None:
     The text from a key to the end of the document, with a brace in front, is JSON only if the key belongs to
     the outermost object: a key inside an inner one leaves a closing brace too many.
     """
-    for key in (b'"total_duration":', _USAGE, b'"prompt_eval_count":'):
+    for key in (b'"total_duration":', b'"usage":', b'"prompt_eval_count":'):
         start = tail.rfind(key)
         answer = _decode(b"{" + tail[start:]) if start >= 0 else None
         if answer is not None:

@@ -413,13 +413,14 @@ async def test_an_empty_generation_is_an_error(framing: Framing) -> None:
     assert not end.error.retry
 
 
-async def test_ollamas_own_error_line_passes_once() -> None:
-    """Nothing is added to it and nothing follows it."""
+@pytest.mark.parametrize("end", ["framed", "closed", fault(Outcome.UPSTREAM_RESET)])
+async def test_ollamas_own_error_line_passes_once(end: str | Fault) -> None:
+    """Nothing is added to it, however the connection ends."""
     bench = Bench()
     line = b'{"error":"boom"}\n'
-    end = await bench.answer(TOKEN, line + TOKEN)
+    result = await bench.answer(TOKEN, line, end=end)
     assert (bench.sink.body, bench.sink.last) == (TOKEN + line, "finished")
-    assert end.outcome is Outcome.UPSTREAM_ERROR
+    assert result.outcome is Outcome.UPSTREAM_ERROR
 
 
 @pytest.mark.parametrize(
