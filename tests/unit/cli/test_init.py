@@ -62,6 +62,17 @@ def test_init_takes_the_file_it_is_told(run: Run, home: Path, file: Path) -> Non
     assert not file.exists()
 
 
+def test_the_system_configuration_keeps_keys_where_the_service_does(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --system an admin's commands and the service use one key file."""
+    monkeypatch.delenv("GPUSHARE_CONFIG")
+    monkeypatch.setattr("gpushare.cli.init.SYSTEM_CONFIG", home / "etc/config.toml")
+    monkeypatch.setattr("gpushare.cli.init.SYSTEM_STATE", str(home / "lib"))
+    assert run("init", "--system").code == 0
+    assert len(KeyFile(home / "lib").load().records) == 1
+
+
 def test_the_system_configuration_has_a_path_of_its_own(run: Run) -> None:
     """--system and another path contradict each other."""
     assert run("init", "--system", "--config", "/x").code == ExitCode.USAGE

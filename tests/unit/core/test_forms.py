@@ -2,7 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpushare.core import forms
@@ -48,6 +48,7 @@ def test_a_size_counts_millions_or_powers_of_two(text: str, value: int) -> None:
     assert forms.size(text) == value
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**7))
 def test_a_written_time_reads_back(milliseconds: int) -> None:
     """Whatever a time is, the text written for it gives the same time."""
@@ -55,6 +56,7 @@ def test_a_written_time_reads_back(milliseconds: int) -> None:
     assert forms.seconds(forms.seconds_text(value)) == pytest.approx(value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_a_written_size_reads_back(value: int) -> None:
     """Whatever a size is, the text written for it gives the same size."""

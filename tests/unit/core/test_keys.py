@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -48,6 +48,7 @@ def refusal(ring: KeyRing, secret: str) -> str:
     return caught.value.message
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=ENTROPY_BYTES, max_size=ENTROPY_BYTES))
 def test_a_key_has_its_form_its_id_and_its_check(entropy: bytes) -> None:
     """A key is gs_, 6 hexadecimal digits, _, 32 letters and digits, of which the last 6 check the rest."""
@@ -58,6 +59,7 @@ def test_a_key_has_its_form_its_id_and_its_check(entropy: bytes) -> None:
     assert has_checksum(secret)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=ENTROPY_BYTES, max_size=ENTROPY_BYTES), st.integers(3, 41), st.sampled_from("aB3z"))
 def test_a_mistyped_key_fails_its_check(entropy: bytes, at: int, char: str) -> None:
     """One wrong character is always noticed."""

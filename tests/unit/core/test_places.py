@@ -43,6 +43,13 @@ def test_each_key_has_its_line_and_column() -> None:
     assert ("server", "trap") not in at
 
 
+def test_quotes_at_the_end_of_a_long_text_belong_to_it() -> None:
+    """A long text may end in one or two quotes of its own; what follows is still found."""
+    for text in ('a = """x""""\nb = 1\n', "a = '''x'''''\nb = 1\n", 'a = """\\""""\nb = 1\n'):
+        assert places(text)[("b",)].line == 2
+        assert fill(text, {("a",): "1"}) == "a = 1\nb = 1\n"
+
+
 def test_windows_line_ends_change_nothing() -> None:
     """A file written on Windows has the same places."""
     lines = {path: place.line for path, place in places(TEXT).items()}
