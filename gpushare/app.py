@@ -22,7 +22,7 @@ from aiohttp import web
 
 from gpushare import __version__
 from gpushare.core.config import Config
-from gpushare.core.errors import KeyExpired, Restarting
+from gpushare.core.errors import KeyRevoked, Restarting
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
 from gpushare.core.model import Lane, Principal
@@ -221,12 +221,9 @@ def _take_keys(parts: Parts, ring: KeyRing) -> None:
     def ended(who: Principal) -> bool:
         return bool(who.key_id) and not ring.active(who.key_id, datetime.now(UTC))
 
-    def revoked() -> KeyExpired:
-        return KeyExpired("this request", "is no longer valid")
-
-    parts.slots.evict(ended, revoked)
+    parts.slots.evict(ended, KeyRevoked)
     if parts.config.auth.revoke_running == "cut":
-        parts.gateway.cut(ended, revoked)
+        parts.gateway.cut(ended, KeyRevoked)
     _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
 
 

@@ -7,7 +7,7 @@ call was logged and counted exactly once.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from gpushare.core.keys import KeyRecord, digest, new_key
 from gpushare.core.model import Role, Service
 from gpushare.edge.files import KeyFile
 from gpushare.sim import Script, SimOllama
+from gpushare.web.parts import Parts
 
 CANARY = "canary-7d1f"
 """Put into prompts, keys and names by tests; it must never come out anywhere but in an answer."""
@@ -51,7 +52,7 @@ class Gate:
         return self.running.port
 
     @property
-    def parts(self) -> Any:
+    def parts(self) -> Parts:
         """The gateway's objects."""
         return self.running.parts
 
@@ -79,7 +80,7 @@ class Gate:
     async def until(self, condition: Callable[[], object]) -> None:
         """Waits until something about the gateway is true; the limit only ends a broken test."""
         async with asyncio.timeout(30):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the product tells tests nothing it would not tell others
                 await asyncio.sleep(0.002)
 
     async def waiting(self, count: int) -> None:
@@ -115,7 +116,11 @@ class Gate:
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, *, script: Script | None = None, settings: str = "", people: Mapping[str, dict[str, Any]] | None = None
+    folder: Path,
+    *,
+    script: Script | None = None,
+    settings: str = "",
+    people: Mapping[str, dict[str, Any]] | None = None,
 ) -> AsyncIterator[Gate]:
     """Runs a gateway for the block: alice, bob and carol are persons, root is an admin, robot is background.
 
@@ -151,7 +156,7 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> AsyncIterator[None]:
+def nothing_left() -> Iterator[None]:
     """Checks that no descriptor stayed behind."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the number matters
     yield

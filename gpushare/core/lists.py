@@ -5,7 +5,7 @@ Keys without a restriction get Ollama's bytes unchanged; this module is only for
 
 import json
 
-from gpushare.core.body import may_use
+from gpushare.core.names import may_use
 
 
 def filter_list(body: bytes, patterns: tuple[str, ...]) -> bytes:

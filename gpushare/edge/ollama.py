@@ -8,7 +8,7 @@ client's; answers are read up to a limit; every failure leaves as a ``GpushareEr
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -37,6 +37,9 @@ class _Models(msgspec.Struct):
 
 class _Version(msgspec.Struct):
     version: str = ""
+
+
+_Answer = TypeVar("_Answer")
 
 
 class HttpOllama:
@@ -89,9 +92,7 @@ class HttpOllama:
             async with asyncio.timeout(timeout_s), self._client().get(self._url + target) as response:
                 return response.status, response.content_type, await _read(response)
 
-    async def upload(
-        self, method: str, target: str, chunks: AsyncIterator[bytes]
-    ) -> tuple[int, str, bytes]:
+    async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
         """Streams ``chunks`` to Ollama; returns status, content type and body.  Raises as ``version``."""
         body = chunks if method == "POST" else None
         with _translated(0.0):
@@ -130,7 +131,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _decode(body: bytes, kind: type[Any]) -> Any:
+def _decode(body: bytes, kind: type[_Answer]) -> _Answer:
     """Returns the decoded answer; fields nobody reads are skipped."""
     try:
         return msgspec.json.decode(body, type=kind)

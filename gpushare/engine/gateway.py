@@ -13,13 +13,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gpushare.core.body import is_cloud, may_use
 from gpushare.core.config import Config
-from gpushare.core.errors import CloudModel, GpushareError, Internal, ModelUnknown, UnloadDenied
+from gpushare.core.errors import (
+    CloudModel,
+    GpushareError,
+    Internal,
+    ModelUnknown,
+    UnloadDenied,
+    WebSearchClosed,
+)
 from gpushare.core.lists import filter_list
-from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, Usage
+from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, UpstreamRequest, Usage
+from gpushare.core.names import is_cloud, may_use
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Lease, Observer, OllamaApi, Sink, Upstream, UpstreamRequest
+from gpushare.engine.ports import Lease, Observer, OllamaApi, Sink, Upstream
 from gpushare.engine.relay import Deadlines, Relay, RelayEnd
 from gpushare.engine.slots import LocalSlots
 
@@ -194,16 +201,18 @@ class Gateway:
     async def _check_model(self, call: Call, who: Principal) -> None:
         """Refuses what must not wait for a slot: cloud models, hidden and unknown ones, unloading."""
         if is_cloud(call.model) and not self.config.ollama.cloud:
-            raise CloudModel(call.model)
+            raise CloudModel(call.asked)
+        if call.web_search and not self.config.ollama.cloud:
+            raise WebSearchClosed
         self._check_visible(call, who)
         if call.intent is Intent.UNLOAD and not who.is_admin:
-            raise UnloadDenied(call.model)
+            raise UnloadDenied(call.asked)
         if not await self._monitor.knows(call.model):
-            raise ModelUnknown(call.model)
+            raise ModelUnknown(call.asked)
 
     def _check_visible(self, call: Call, who: Principal) -> None:
         if call.model and who.models and not may_use(who.models, call.model):
-            raise ModelUnknown(call.model)
+            raise ModelUnknown(call.asked)
 
     async def _relay(self, live: LiveCall, sink: Sink, *, lease: Lease | None) -> RelayEnd:
         call = live.call

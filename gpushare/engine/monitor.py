@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import structlog
 
-from gpushare.core.body import canonical_model
 from gpushare.core.errors import GpushareError
+from gpushare.core.names import canonical_model
 from gpushare.core.status import OllamaView
 from gpushare.engine.ports import OllamaApi
 from gpushare.engine.slots import LocalSlots
@@ -63,7 +63,7 @@ class Monitor:
         while True:
             try:
                 await self.poll()
-            except Exception:
+            except Exception:  # noqa: BLE001 - one bad answer must not end the polling
                 _log.exception("monitor.failed")
             await asyncio.sleep(SWAP_POLL_S if self._slots.swap_pending else self.interval_s)
 
@@ -92,17 +92,17 @@ class Monitor:
         Matching ignores case, as Ollama's does.  An unknown name asks Ollama once more, because somebody may
         have just pulled it.
         """
-        if self._names is None or model.lower() in self._names:
+        if self._names is None or model in self._names:
             return True
         if self._clock() - self._asked_at >= ASK_AGAIN_S:
             await self._ask_names()
-        return model.lower() in self._names
+        return model in self._names
 
     async def _ask_names(self) -> None:
         self._asked_at = self._clock()
         names = await self._ask(self._ollama.installed)
         if names is not None:
-            self._names = frozenset(canonical_model(name).lower() for name in names)
+            self._names = frozenset(canonical_model(name) for name in names)
             self._on_models(canonical_model(name) for name in names)
             self.view = self.view.changed(models=tuple(sorted(names)))
 

@@ -155,7 +155,5 @@ class OllamaApi(Protocol):
     async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
         """Returns status, content type and body of a small answer."""
 
-    async def upload(
-        self, method: str, target: str, chunks: AsyncIterator[bytes]
-    ) -> tuple[int, str, bytes]:
+    async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
         """Streams a request body without a limit; returns status, content type and body."""

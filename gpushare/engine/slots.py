@@ -4,8 +4,8 @@ Owns: the futures and timers of waiting calls.  Called by: ``engine.gateway`` (`
 (what is resident), ``app`` (limits, drain, pause).
 
 Rules:
-- Only ``lease`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11 the
-  last can swallow a cancellation that meets a result (cpython 86296).
+- Only ``lease`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11
+  the last can swallow a cancellation that meets a result (cpython 86296).
 - The slot is taken in ``pump``, in the same step as the decision, not when the waiting task wakes up.
 - One ``finally`` covers the wait and the use.  A grant that meets a cancellation is given on there, so no
   order of grant, cancel and time-out can lose a slot.
@@ -174,7 +174,9 @@ class LocalSlots:
         terms = self._people.get(who.owner)
         limit = (terms.max_waiting if terms else 0) or self._limits.max_waiting_per_person
         if mine >= limit:
-            raise PersonLimit(mine, limit, self._retry_after(scheduler.refuse_own(who.owner, who.service, now)))
+            raise PersonLimit(
+                mine, limit, self._retry_after(scheduler.refuse_own(who.owner, who.service, now))
+            )
         if mine and scheduler.n_wait >= self._limits.max_waiting:
             raise QueueFull(scheduler.n_wait, self._retry_after(scheduler.refuse_any(now)))
         if not mine or self.paused:
@@ -202,12 +204,8 @@ class LocalSlots:
         now = self._clock()
         forecast = self._scheduler.forecast(waiter.ticket, now)
         retry = self._retry_after(self._scheduler.refuse_own(waiter.who.owner, waiter.who.service, now))
-        error: GpushareError
-        if self.paused:
-            error = Paused(retry)
-        else:
-            error = WaitedTooLong(now - waiter.added, forecast.position, retry)
-        self._turn_away(waiter, error)
+        late = WaitedTooLong(now - waiter.added, forecast.position, retry)
+        self._turn_away(waiter, Paused(retry) if self.paused else late)
 
     def _turn_away(self, waiter: _Waiter, error: GpushareError) -> None:
         self._scheduler.cancel(waiter.ticket, self._clock())

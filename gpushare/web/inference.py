@@ -37,7 +37,7 @@ MAX_WAIT_LIMIT_S = 600.0
 async def dispatch(request: web.Request) -> web.StreamResponse:
     """Answers one API request."""
     target = request[TARGET]
-    endpoint, upstream_target = find_endpoint(request.method, target.path)
+    endpoint, upstream_target = find_endpoint(request.method, target.path, query=target.query)
     if endpoint.kind is Kind.LIVE:
         return alive()
     parts = request.app[PARTS]
@@ -105,7 +105,8 @@ def client_address(request: web.Request) -> str:
 def base_url(request: web.Request) -> str:
     """Returns the address people type for this server."""
     parts = request.app[PARTS]
-    return parts.config.server.public_url.rstrip("/") or f"http://{request.headers.get(hdrs.HOST, parts.host)}"
+    host = request.headers.get(hdrs.HOST, parts.host)
+    return parts.config.server.public_url.rstrip("/") or f"http://{host}"
 
 
 def _check_role(parts: Parts, who: Principal, endpoint: Endpoint) -> None:
@@ -159,9 +160,7 @@ def _max_wait(request: web.Request) -> float:
     if asked is None:
         return request.app[PARTS].config.queue.max_wait
     if not asked.isdecimal() or not 1 <= int(asked[:6]) <= MAX_WAIT_LIMIT_S:
-        raise InvalidRequest(
-            f"X-Gpushare-Max-Wait takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}."
-        )
+        raise InvalidRequest(f"X-Gpushare-Max-Wait takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}.")
     return float(asked)
 
 

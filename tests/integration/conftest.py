@@ -1,4 +1,5 @@
 """Fixtures of the integration suite."""
 
-from tests.harness import gate as gate
-from tests.harness import nothing_left as nothing_left
+from tests.harness import gate, nothing_left
+
+__all__ = ["gate", "nothing_left"]

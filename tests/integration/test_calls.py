@@ -1,6 +1,5 @@
 """Whole calls through a running gateway: bytes, metadata, refusals."""
 
-import asyncio
 import json
 
 from tests.harness import Gate, chat

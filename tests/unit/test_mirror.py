@@ -7,7 +7,13 @@ from tests.unit.source import ROOT, modules
 UNIT = ROOT / "tests" / "unit"
 
 # Modules tested through another's tests, and where.
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    "gpushare.core.errors.answers": "unit/core/test_errors.py",
+    "gpushare.core.errors.base": "unit/core/test_errors.py",
+    "gpushare.core.errors.ollama": "unit/core/test_errors.py",
+    "gpushare.core.errors.queue": "unit/core/test_errors.py",
+    "gpushare.core.errors.request": "unit/core/test_errors.py",
+}
 
 # Tests of the repository as a whole.
 WHOLE = {"test_layering", "test_mirror", "test_size"}

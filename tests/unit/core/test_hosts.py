@@ -7,7 +7,15 @@ from gpushare.core.hosts import forwarded_address, host_allowed, host_name, orig
 
 @pytest.mark.parametrize(
     "header",
-    ["127.0.0.1", "10.1.2.3:11435", "[::1]:11435", "localhost:11435", "atlas", "atlas.local", "x.home.arpa:80"],
+    [
+        "127.0.0.1",
+        "10.1.2.3:11435",
+        "[::1]:11435",
+        "localhost:11435",
+        "atlas",
+        "atlas.local",
+        "x.home.arpa:80",
+    ],
 )
 def test_names_a_foreign_page_cannot_have_are_answered(header: str) -> None:
     """IP literals, single labels and private-use suffixes need no configuration."""
@@ -15,7 +23,8 @@ def test_names_a_foreign_page_cannot_have_are_answered(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["evil.example:8080", "", "a/b?", "x:notaport", "a@b", "bücher.de", "1.2.3.4.evil.example", "a b"]
+    "header",
+    ["evil.example:8080", "", "a/b?", "x:notaport", "a@b", "bücher.de", "1.2.3.4.evil.example", "a b"],
 )
 def test_every_other_name_is_refused(header: str) -> None:
     """A public name, or something that is no name, is not answered without a key."""

@@ -35,7 +35,7 @@ def secret_of(number: int) -> str:
     return new_key(number.to_bytes(3, "big") + bytes([number % 256]) * (ENTROPY_BYTES - 3))
 
 
-def record(number: int, name: str = "erin", **fields: Any) -> KeyRecord:  # noqa: ANN401
+def record(number: int, name: str = "erin", **fields: Any) -> KeyRecord:
     """Returns the record of that key."""
     secret = secret_of(number)
     return KeyRecord(id=key_id(secret), name=name, sha256=digest(secret), created=NOW - DAY, **fields)

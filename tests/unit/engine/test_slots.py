@@ -53,7 +53,9 @@ class Bench:
         self._count = 0
 
     @asynccontextmanager
-    async def lease(self, owner: str, *, max_wait_s: float = 3600.0, model: str = "m") -> AsyncIterator[HeldSlot]:
+    async def lease(
+        self, owner: str, *, max_wait_s: float = 3600.0, model: str = "m"
+    ) -> AsyncIterator[HeldSlot]:
         """One call of ``owner``."""
         self._count += 1
         async with self.slots.lease(
@@ -62,9 +64,9 @@ class Bench:
             self.served.append(owner)
             yield lease
 
-    async def hold(self, owner: str, release: asyncio.Event, **options: float) -> None:
+    async def hold(self, owner: str, release: asyncio.Event) -> None:
         """A call that runs until ``release``."""
-        async with self.lease(owner, **options) as lease:
+        async with self.lease(owner) as lease:
             lease.sent()
             await release.wait()
 
@@ -167,7 +169,7 @@ async def test_a_grant_that_meets_a_cancellation_goes_to_the_next(*, cancel_firs
 async def test_calls_that_leave_at_any_moment_lose_no_slot(seed: int) -> None:
     """P1: 500 calls on two slots, half of them cancelled at random moments, leave nothing behind."""
     bench = Bench(slots=2)
-    chance = random.Random(seed)  # noqa: S311 - a reproducible schedule, not a secret
+    chance = random.Random(seed)
 
     async def one(owner: str) -> None:
         async with bench.lease(owner) as lease:
@@ -187,10 +189,10 @@ async def test_calls_that_leave_at_any_moment_lose_no_slot(seed: int) -> None:
     assert bench.at_rest()
 
 
-async def refused(bench: Bench, owner: str, **options: float) -> GpushareError:
+async def refused(bench: Bench, owner: str, *, max_wait_s: float = 3600.0) -> GpushareError:
     """Returns the refusal of one call."""
     with pytest.raises(GpushareError) as caught:
-        async with bench.lease(owner, **options):
+        async with bench.lease(owner, max_wait_s=max_wait_s):
             pass
     return caught.value
 
@@ -399,5 +401,3 @@ async def test_a_call_that_cannot_start_in_time_is_refused_at_once() -> None:
     assert isinstance(await refused(bench, "a", max_wait_s=2), WouldWaitTooLong)
     release.set()
     await asyncio.gather(*tasks)
-
-
