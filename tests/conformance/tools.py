@@ -1,0 +1,301 @@
+"""What the cases share: a body for every route, the shapes of errors, a busy GPU, bare sockets, a process."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gpushare.core.keys import KeyRecord, digest, new_key
+from gpushare.edge.files import KeyFile
+from gpushare.sim import Entry, State
+from tests.harness import Gate, chat
+from tests.unit.web.wire import Wire
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+ROOT = Path(__file__).parents[2]
+FORM = "multipart/form-data; boundary=edge"
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
+STREAMING = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+DIALECTS = ("/api/chat", "/v1/chat/completions", "/v1/messages")
+INFERENCE = (*STREAMING, "/api/embed", "/api/embeddings", "/v1/embeddings", "/v1/audio/transcriptions")
+POLLED = ("/api/version", "/api/tags", "/api/ps")
+"""What the gateway asks Ollama by itself, so that it says nothing about what was forwarded."""
+
+
+# --- requests --------------------------------------------------------------------------------------------
+
+
+def body_of(path: str, text: str = "hello", *, model: str = "m", **fields: Any) -> dict[str, Any]:
+    """Returns a body for a route that takes JSON; it streams only if ``stream=True`` is given."""
+    contents: dict[str, dict[str, Any]] = {
+        "/api/chat": {"messages": [{"role": "user", "content": text}], "stream": False},
+        "/api/generate": {"prompt": text, "stream": False},
+        "/api/embed": {"input": text},
+        "/api/embeddings": {"prompt": text},
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": text}]},
+        "/v1/completions": {"prompt": text},
+        "/v1/embeddings": {"input": text},
+        "/v1/responses": {"input": text},
+        "/v1/messages": {"messages": [{"role": "user", "content": text}], "max_tokens": 99},
+    }
+    return {"model": model, **contents[path], **fields}
+
+
+def form_of(model: str = "m", audio: bytes = b"RIFF") -> bytes:
+    """Returns a transcription form, delimited as ``FORM`` says."""
+    named = f'--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n'
+    file = '--edge\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    return named.encode() + file.encode() + audio + b"\r\n--edge--\r\n"
+
+
+async def ask(gate: Gate, path: str, text: str = "hello", *, who: str | None = "alice", **fields: Any) -> Answer:
+    """Sends a call to an inference route, whichever form its body takes."""
+    if path == "/v1/audio/transcriptions":
+        headers = {"Content-Type": FORM}
+        return await gate.request("POST", path, who=who, data=form_of(fields.get("model", "m")), headers=headers)
+    return await gate.post(path, body_of(path, text, **fields), who=who)
+
+
+async def direct(gate: Gate, method: str, path: str, **options: Any) -> Answer:
+    """Sends a request past the gateway, to compare with."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, gate.sim.url + path, **options) as response,
+    ):
+        return response.status, response.headers, await response.read()
+
+
+# --- what came of them -----------------------------------------------------------------------------------
+
+
+def calls(gate: Gate) -> list[Entry]:
+    """Returns what Ollama was asked, without the gateway's own polls."""
+    return [entry for entry in gate.sim.log if entry.path not in POLLED]
+
+
+def only_call(gate: Gate) -> Entry:
+    """Returns the one call that reached Ollama."""
+    (entry,) = calls(gate)
+    return entry
+
+
+def done(gate: Gate) -> list[dict[str, Any]]:
+    """Returns the final log line of each call that was let into the queue, or was an admin's."""
+    lines = [line for line in gate.logs if line["event"] == "request.done"]
+    return [line for line in lines if line["log_level"] == "info"]
+
+
+def last_done(gate: Gate) -> dict[str, Any]:
+    """Returns the newest of those lines."""
+    return done(gate)[-1]
+
+
+def error_of(path: str, body: bytes) -> str:
+    """Returns the sentence of an error after checking that its shape is the dialect's."""
+    document = json.loads(body)
+    if path.startswith("/v1/messages"):
+        assert document["type"] == "error"
+        assert set(document["error"]) == {"type", "message"}
+        return str(document["error"]["message"])
+    if path.startswith("/v1/"):
+        assert set(document["error"]) == {"message", "type", "param", "code"}
+        return str(document["error"]["message"])
+    assert isinstance(document["error"], str)
+    return str(document["error"])
+
+
+def frames(stream: bytes) -> list[Any]:
+    """Returns the JSON of each event of a stream; ``[DONE]`` stays text."""
+    assert stream.endswith(b"\n\n")
+    data = [line[6:] for line in stream.decode().split("\n") if line.startswith("data: ")]
+    return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+# --- circumstances ---------------------------------------------------------------------------------------
+
+
+async def know_models(gate: Gate) -> None:
+    """Waits for the gateway's first look at Ollama; before it every model might exist."""
+    await gate.until(lambda: gate.parts.monitor.view.models and gate.parts.monitor.view.up)
+
+
+async def warm(gate: Gate, *models: str) -> None:
+    """Loads models, so that what follows is charged from its first moment."""
+    for model in models or ("m",):
+        path = "/api/embed" if model == "embed" else "/api/chat"
+        status, _, _ = await gate.post(path, body_of(path, "#sim:tokens=1", model=model), who="root")
+        assert status == 200
+    gate.logs.clear()
+    gate.parts.stats.requests.clear()
+    gate.sim.log.clear()
+
+
+@asynccontextmanager
+async def busy(gate: Gate, *, who: str = "carol") -> AsyncIterator[Entry]:
+    """Holds the one slot with a streaming answer for the length of the block."""
+    before = sum(entry.path == "/api/chat" for entry in gate.sim.log)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(gate.post("/api/chat", chat("#sim:tokens=3,fault=stall@1"), who=who))
+        entry = await gate.sim.arrived(before, path="/api/chat")
+        try:
+            await entry.reached(State.STALLED)
+            yield entry
+        finally:
+            entry.resume()
+
+
+# --- bare sockets ----------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def dial(port: int, *, receive_bytes: int = 0) -> AsyncIterator[Wire]:
+    """Connects a bare socket; a small ``receive_bytes`` makes a slow reader slow soon."""
+    sock = socket.socket()
+    if receive_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    wire = Wire(sock)
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+def head(method: str, target: str, *headers: str, version: str = "1.1") -> bytes:
+    """Returns a request head."""
+    return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: 127.0.0.1", *headers, "\r\n"]).encode()
+
+
+def post(gate: Gate, path: str, body: object, *headers: str, who: str = "alice", version: str = "1.1") -> bytes:
+    """Returns a whole POST."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    bearer = f"Authorization: Bearer {gate.keys[who]}"
+    return head("POST", path, bearer, f"Content-Length: {len(data)}", *headers, version=version) + data
+
+
+async def exchange(gate: Gate, request: bytes) -> bytes:
+    """Sends bytes on a connection of their own; returns all that comes until the gateway closes it."""
+    async with dial(gate.port) as wire:
+        await wire.send(request)
+        return await wire.rest()
+
+
+def unchunk(body: bytes) -> bytes:
+    """Returns the body inside chunks, which must be complete and the last thing there is."""
+    whole = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        count = int(size, 16)
+        piece, ended, body = body[:count], body[count : count + 2], body[count + 2 :]
+        assert ended == b"\r\n"
+        if not count:
+            assert body == b""
+            return whole
+        whole += piece
+
+
+# --- a gateway in a process of its own --------------------------------------------------------------------
+
+SERVE = "import sys; from gpushare.cli import main; sys.exit(main())"
+
+
+@dataclass(slots=True)
+class Server:
+    """``gpushare serve``, whose memory, descriptors and processor time are its own."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    keys: dict[str, str]
+
+    @property
+    def port(self) -> int:
+        """Its port on 127.0.0.1."""
+        return int(self.url.rpartition(":")[2])
+
+    def memory_bytes(self, field: str = "VmRSS") -> int:
+        """Returns its resident memory, or with ``VmHWM`` the most it ever was."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"{field}:\s+(\d+) kB", text)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def descriptors(self) -> int:
+        """Returns how many descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - only the number matters
+
+    def processor_s(self) -> float:
+        """Returns the processor time it has used, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def bearer(self, person: str) -> dict[str, str]:
+        """Returns the header that carries a person's key."""
+        return {"Authorization": f"Bearer {self.keys[person]}"}
+
+    def terminate(self) -> None:
+        """Asks it to end, as a service manager does."""
+        self.process.send_signal(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def served(
+    folder: Path, ollama_url: str, *, people: Mapping[str, dict[str, Any]], settings: str = "", port: int = 0
+) -> AsyncIterator[Server]:
+    """Runs ``gpushare serve`` for the block."""
+    state = folder / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    keys = {name: _add_key(KeyFile(state), name, fields) for name, fields in people.items()}
+    config = folder / "config.toml"
+    config.write_text(f'[state]\ndir = "{state}"\n[ollama]\nurl = "{ollama_url}"\n{settings}')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVE, "serve", "-c", str(config), "--listen", f"127.0.0.1:{port}"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        server = Server(process, await _address(process), keys)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read_away(process))  # a full pipe would stop it
+            yield server
+            reading.cancel()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
+
+
+def _add_key(file: KeyFile, name: str, fields: dict[str, Any]) -> str:
+    secret = new_key(os.urandom(32))
+    record = KeyRecord(id=secret.split("_")[1], name=name, sha256=digest(secret), **fields)
+    file.edit(lambda ring: ring.added(record, datetime.now(UTC)))
+    return secret
+
+
+async def _address(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    said = b""
+    while line := await process.stderr.readline():
+        said += line
+        if b"server.started" in line:
+            return str(json.loads(line)["address"])
+    raise AssertionError(said.decode())
+
+
+async def _read_away(process: asyncio.subprocess.Process) -> None:
+    assert process.stderr is not None
+    while await process.stderr.read(65536):
+        pass
