@@ -100,11 +100,12 @@ class Accounts:
         latest = max(self.virtual.values())
         self.virtual = dict.fromkeys(self.virtual, latest)
 
-    def wake(self, service: Service) -> None:
-        """Brings the clock of a class that had nobody waiting up to the others': no credit for sleeping."""
+    def woken(self, service: Service) -> float:
+        """Returns the virtual time of a class once a call of it waits: no credit for having slept."""
         others = [self.virtual[each] for each, ring in self.rings.items() if ring.n_wait]
-        if others:
-            self.virtual[service] = max(self.virtual[service], min(others))
+        if self.rings[service].n_wait or not others:
+            return self.virtual[service]
+        return max(self.virtual[service], min(others))
 
     def rings_in_order(self) -> list[Ring]:
         """Returns the rings of classes with waiting calls, the most entitled first."""
@@ -121,8 +122,7 @@ class Accounts:
             self._forget_idle(now)
         flow = self.flow(ticket.owner, ticket.service)
         ring = self.rings[ticket.service]
-        if not ring.n_wait:
-            self.wake(ticket.service)
+        self.virtual[ticket.service] = self.woken(ticket.service)
         self._activate(flow.owner)
         flow.push(ticket)
         self._count(ticket, flow, 1)

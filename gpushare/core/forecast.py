@@ -113,6 +113,8 @@ class Outlook:
         """Yields tickets of all classes, each class by its virtual time."""
         accounts = self._accounts
         virtual = dict(accounts.virtual)
+        if extra:
+            virtual[extra.service] = accounts.woken(extra.service)
         turns = {service: self._turns(ring, lane, service, extra) for service, ring in accounts.rings.items()}
         heads = {service: head for service in turns if (head := next(turns[service], None))}
         while heads:

@@ -1,0 +1,75 @@
+"""Tests of the picture of the queue."""
+
+import pytest
+
+from gpushare.core import views
+from gpushare.core.model import Lane, Service
+from gpushare.core.scheduler import Params, Scheduler, ShareView, Ticket
+
+
+def share(used_s: float, due_s: float) -> ShareView:
+    """Returns a row."""
+    return ShareView(owner="o", weight=1.0, used_s=used_s, due_s=due_s, deficit_s=0.0, waiting=0, running=0)
+
+
+def ticket(name: str, owner: str, model: str = "m", service: Service = Service.INTERACTIVE) -> Ticket:
+    """Returns a ticket."""
+    return Ticket(id=name, owner=owner, service=service, model=model)
+
+
+def test_a_snapshot_shows_who_runs_and_who_waits() -> None:
+    """Running calls with their age, waiting ones in order with their position, and the slots."""
+    scheduler = Scheduler(Params(quantum=5.0))
+    scheduler.add_backend("gpu", slots=1)
+    for each in (ticket("t1", "alice"), ticket("t2", "alice", "other"), ticket("t3", "bob")):
+        scheduler.add(each, 10.0)
+    lease = scheduler.pick(12.0)
+    assert lease is not None
+    loading = scheduler.snapshot(15.0)
+    assert [(row.id, row.started_s, row.swap) for row in loading.running] == [("t1", 3.0, True)]
+    assert loading.backends[0].incoming == "m"
+    scheduler.loaded(lease, 16.0)
+    view = scheduler.snapshot(17.0)
+    assert [(row.id, row.backend, row.swap) for row in view.running] == [("t1", "gpu", False)]
+    waiting = [(row.id, row.position, row.since, row.swap) for row in view.waiting]
+    assert waiting == [("t3", 1, 10.0, False), ("t2", 2, 10.0, True)]
+    assert (view.backends[0].busy, view.backends[0].resident) == (1, ("m",))
+    assert (view.granted_total, view.released_total, view.held) == (1, 0, 1)
+    assert {row.owner: (row.running, row.waiting) for row in view.shares} == {"alice": (1, 1), "bob": (0, 1)}
+    assert view.jain is None
+
+
+def test_shares_tell_what_was_used_and_what_was_due() -> None:
+    """An owner who had all the slot-seconds while two wanted them got twice what was due."""
+    scheduler = Scheduler(Params(quantum=5.0))
+    scheduler.add_backend("gpu", slots=1)
+    scheduler.add_backend("embed", slots=1, lane=Lane.EMBED)
+    scheduler.add(ticket("t1", "alice"), 0.0)
+    lease = scheduler.pick(0.0)
+    assert lease is not None
+    scheduler.started(lease, 0.0)
+    scheduler.add(ticket("t2", "bob"), 0.0)
+    scheduler.add(ticket("t3", "bob", service=Service.BACKGROUND), 0.0)
+    scheduler.finished(lease, 8.0)
+    rows = {row.owner: row for row in scheduler.snapshot(8.0).shares}
+    assert (rows["alice"].used_s, rows["alice"].due_s) == (8.0, 4.0)
+    assert (rows["bob"].used_s, rows["bob"].due_s) == (0.0, 4.0)
+    assert rows["bob"].deficit_s == 10.0
+    assert rows["bob"].waiting == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        ([], None),
+        ([share(0.0, 0.0)], None),
+        ([share(0.0, 5.0)], None),
+        ([share(4.0, 4.0), share(9.0, 9.0)], 1.0),
+        ([share(8.0, 4.0), share(0.0, 4.0)], 0.5),
+    ],
+)
+def test_jains_index_compares_what_was_got_with_what_was_due(
+    rows: list[ShareView], index: float | None
+) -> None:
+    """The index is 1 when all got what was due, 1/n when one got all, and unknown without anything due."""
+    assert views.jain(rows) == index
