@@ -6,13 +6,13 @@ from tests.unit.source import ROOT, modules
 
 UNIT = ROOT / "tests" / "unit"
 
-# Modules tested through another's tests, and where.
-ELSEWHERE: dict[str, str] = {
-    "gpushare.core.errors.answers": "unit/core/test_errors.py",
-    "gpushare.core.errors.base": "unit/core/test_errors.py",
-    "gpushare.core.errors.ollama": "unit/core/test_errors.py",
-    "gpushare.core.errors.queue": "unit/core/test_errors.py",
-    "gpushare.core.errors.request": "unit/core/test_errors.py",
+# Modules that only make sense together: a running gateway tests them.
+TOGETHER = {
+    "gpushare.app": "integration/test_calls.py",
+    "gpushare.engine.gateway": "integration/test_calls.py",
+    "gpushare.web.inference": "integration/test_calls.py",
+    "gpushare.web.middleware": "integration/test_calls.py",
+    "gpushare.web.parts": "integration/test_calls.py",
 }
 
 # Tests of the repository as a whole.
@@ -20,36 +20,47 @@ WHOLE = {"test_layering", "test_mirror", "test_size"}
 
 
 def has_code(name: str) -> bool:
-    """Returns whether a module holds more than a docstring, imports and names to export."""
-    idle = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign)
-    return not all(isinstance(node, idle) for node in modules()[name].body)
+    """Returns whether a module does anything: docstrings, imports, names to export and protocols do not."""
+    return not all(idle(node) for node in modules()[name].body)
 
 
-def home(name: str) -> str:
-    """Returns where a module's tests belong, as in ``core/test_model`` (a package's beside its folder)."""
-    *folders, last = name.removeprefix("gpushare.").split(".")
-    return "/".join([*folders, f"test_{last}"])
+def idle(node: ast.stmt) -> bool:
+    """Returns whether a statement has nothing that could be tested."""
+    if isinstance(node, ast.ClassDef):
+        return any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+    return isinstance(node, ast.Expr | ast.Import | ast.ImportFrom | ast.Assign)
+
+
+def homes(name: str) -> list[str]:
+    """Returns where a module's tests belong, as in ``core/test_model``.
+
+    The tests of a package lie beside its folder, and those of its parts may lie there too: the parts of
+    ``core/errors`` are tested in ``core/test_errors``.
+    """
+    *folders, last = name.split(".")[1:] or [name]
+    own = "/".join([*folders, f"test_{last}"])
+    part = len(folders) > 1  # the first folder is the layer
+    return [own, "/".join([*folders[:-1], f"test_{folders[-1]}"])] if part else [own]
+
+
+def is_tested(name: str) -> bool:
+    """Returns whether there is a test file of the module's name, or of its name and a topic."""
+    return any([*UNIT.glob(f"{home}.py"), *UNIT.glob(f"{home}_*.py")] for home in homes(name))
 
 
 def test_every_module_has_its_tests() -> None:
-    """A module's tests are in the file of its name, or in a file of its name and a topic."""
-    untested = {
-        name
-        for name in modules()
-        if has_code(name) and not [*UNIT.glob(f"{home(name)}.py"), *UNIT.glob(f"{home(name)}_*.py")]
-    }
-    assert untested == set(ELSEWHERE)
+    """A module's tests are where its name says."""
+    assert {name for name in modules() if has_code(name) and not is_tested(name)} == set(TOGETHER)
 
 
 def test_every_test_file_has_its_module() -> None:
     """A test file that outlived its module, or tests several, is moved or split."""
-    homes = {home(name) for name in modules()}
+    known = [home for name in modules() for home in homes(name)]
     files = {str(path.relative_to(UNIT).with_suffix("")) for path in UNIT.rglob("test_*.py")} - WHOLE
-    assert {
-        file for file in files if not any(file == home or file.startswith(f"{home}_") for home in homes)
-    } == set()
+    lost = {file for file in files if not any(file == home or file.startswith(f"{home}_") for home in known)}
+    assert lost == set()
 
 
-def test_tests_elsewhere_exist() -> None:
+def test_tests_of_the_whole_exist() -> None:
     """The exceptions name files that are there."""
-    assert [path for path in ELSEWHERE.values() if not (ROOT / "tests" / path).is_file()] == []
+    assert [path for path in TOGETHER.values() if not (ROOT / "tests" / path).is_file()] == []
