@@ -32,6 +32,8 @@ from gpushare.engine.slots import LocalSlots
 
 LIST_TIMEOUT_S = 2.5  # some tools give a list 5 s; Ollama's /api/ps can hang on its own locks
 FACTS_TIMEOUT_S = 30.0  # /api/show reads a model file from disk
+TURNED_AWAY = (Outcome.REJECTED_QUEUE_FULL, Outcome.REJECTED_KEY_LIMIT)
+"""Ends of calls that never had a place in the queue."""
 LISTS = ("/api/tags", "/api/ps", "/v1/models")
 
 
@@ -50,6 +52,7 @@ class LiveCall:
     admitted: bool = False
     lease: Lease | None = None
     relay: Relay | None = None
+    queued_at: float | None = None
     connect_s: float | None = None
     first_s: float | None = None
     usage: Usage = field(default_factory=Usage)
@@ -71,7 +74,7 @@ class LiveCall:
             outcome=self.outcome or Outcome.INTERNAL_ERROR,
             status=self.status,
             ended_at=wall,
-            waited_s=lease.waited_s if lease else None,
+            waited_s=self._waited_s(now),
             connect_s=self.connect_s,
             first_s=self.first_s,
             total_s=now - self.began,
@@ -85,6 +88,12 @@ class LiveCall:
             delivered=self.delivered,
             admitted=self.admitted,
         )
+
+    def _waited_s(self, now: float) -> float | None:
+        """Returns the seconds in the queue, also of a call that gave up there."""
+        if self.lease is not None:
+            return self.lease.waited_s
+        return None if self.queued_at is None else now - self.queued_at
 
 
 class Gateway:
@@ -141,6 +150,8 @@ class Gateway:
             raise
         except GpushareError as error:
             live.outcome, live.status = error.outcome, error.status
+            if error.outcome in TURNED_AWAY:
+                live.admitted, live.queued_at = False, None
             raise
         except Exception as error:
             live.outcome, live.status = Outcome.INTERNAL_ERROR, Internal.status
@@ -194,6 +205,7 @@ class Gateway:
             return await self._relay(live, sink, lease=None)
         await self._check_model(call, who)
         live.phase, live.admitted = Phase.QUEUE, True
+        live.queued_at = self._clock()
         async with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
             live.phase, live.lease = Phase.CONNECT, lease
             return await self._relay(live, sink, lease=lease)

@@ -1,0 +1,83 @@
+"""Ollama's small answers, against the simulated Ollama and its faults."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
+from gpushare.edge.ollama import HttpOllama
+from gpushare.sim import Fault, FaultKind, Plan, SimOllama
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[SimOllama]:
+    """A simulated Ollama."""
+    server = SimOllama()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def ollama(sim: SimOllama) -> AsyncIterator[HttpOllama]:
+    """The client in front of it."""
+    client = HttpOllama(sim.url)
+    yield client
+    await client.close()
+
+
+async def test_version_store_and_memory_are_read(ollama: HttpOllama) -> None:
+    """The three lists arrive as values."""
+    assert await ollama.version() == "0.33.0"
+    assert "m:latest" in await ollama.installed()
+    assert await ollama.resident() == ()
+
+
+async def test_no_header_of_a_client_library_gives_it_away(sim: SimOllama, ollama: HttpOllama) -> None:
+    """Ollama sees our name, no cookie and no wish for compression."""
+    await ollama.version()
+    entry = await sim.arrived(0)
+    assert entry.header("user-agent") == "gpushare"
+    assert entry.header("accept-encoding") == "identity"
+    assert entry.header("cookie") is None
+
+
+async def test_an_ollama_that_is_down_is_one_error(sim: SimOllama, ollama: HttpOllama) -> None:
+    """A refused connection is told as such, without the library's words."""
+    sim.refuse()
+    with pytest.raises(OllamaDown):
+        await ollama.version()
+
+
+async def test_silence_ends_at_the_deadline(sim: SimOllama, ollama: HttpOllama) -> None:
+    """A list that never answers is given up."""
+    sim.next(Plan(fault=Fault(FaultKind.DEAF)))
+    with pytest.raises(OllamaSilent):
+        await ollama.get("/api/ps", timeout_s=0.05)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.CLOSE, FaultKind.HTML, FaultKind.BADSTATUS])
+async def test_a_broken_answer_is_one_error(sim: SimOllama, ollama: HttpOllama, kind: FaultKind) -> None:
+    """Cut connections and answers that are not Ollama's end as ours, never as a library exception."""
+    sim.script.plans["/api/version"] = Plan(fault=Fault(kind))  # a GET may be asked twice
+    with pytest.raises(OllamaBroken):
+        await ollama.version()
+
+
+async def test_an_error_status_is_no_list(sim: SimOllama, ollama: HttpOllama) -> None:
+    """A probe answered with 500 counts as no answer."""
+    sim.next(Plan(status=500))
+    with pytest.raises(OllamaBroken):
+        await ollama.installed()
+
+
+async def test_an_upload_is_streamed(sim: SimOllama, ollama: HttpOllama) -> None:
+    """Chunks go on as they come, and Ollama's answer comes back."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 1000
+
+    status, _, _ = await ollama.upload("POST", f"/api/blobs/sha256:{'0' * 64}", chunks())
+    assert status == 400  # the digest does not match, which Ollama says after reading it all
+    assert (await sim.arrived(0)).body_bytes == 3000

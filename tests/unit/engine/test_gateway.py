@@ -1,0 +1,398 @@
+"""The pipeline of a call: every call ends in one outcome, told once, whatever happened to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+
+from gpushare.core.config import Config
+from gpushare.core.dialects import find_endpoint
+from gpushare.core.errors import (
+    CloudModel,
+    Fault,
+    GpushareError,
+    Internal,
+    ModelUnknown,
+    OllamaDown,
+    PersonLimit,
+    Restarting,
+    UnloadDenied,
+)
+from gpushare.core.model import (
+    Call,
+    Framing,
+    Intent,
+    Lane,
+    Outcome,
+    Phase,
+    Principal,
+    Record,
+    ResidentModel,
+    Role,
+    UpstreamRequest,
+)
+from gpushare.core.scheduler import Scheduler
+from gpushare.engine.gateway import Gateway
+from gpushare.engine.monitor import Monitor
+from gpushare.engine.ports import Consumer
+from gpushare.engine.slots import LocalSlots, QueueLimits
+
+DONE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":7,"eval_count":3}\n'
+
+
+class FakeExchange:
+    """A connection that only notes its end."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class FakeUpstream:
+    """An Ollama whose answer ``play`` gives to the relay."""
+
+    def __init__(self) -> None:
+        self.requests: list[UpstreamRequest] = []
+        self.exchange = FakeExchange()
+        self.opened = asyncio.Event()
+        self.consumer: Consumer | None = None
+        self.play: Callable[[Consumer], None] = answer
+
+    async def open(self, request: UpstreamRequest, consumer: Consumer) -> FakeExchange:
+        self.requests.append(request)
+        self.consumer = consumer
+        self.opened.set()
+        asyncio.get_running_loop().call_soon(self.play, consumer)
+        return self.exchange
+
+
+def answer(consumer: Consumer) -> None:
+    """A stream of one record and its end."""
+    consumer.head(200, {"content-type": "application/x-ndjson"})
+    consumer.body(b'{"model":"m","response":"a","done":false}\n' + DONE)
+    consumer.end(framed=True)
+
+
+def silence(consumer: Consumer) -> None:
+    """Nothing at all."""
+
+
+class FakeSink:
+    """Collects an answer."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.finished = self.aborted = False
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.started, self.headers = True, dict(headers)
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def backlog(self) -> int:
+        return 0
+
+    def set_flow(self, pause: Callable[[], None] | None, resume: Callable[[], None] | None) -> None: ...
+
+    async def drained(self) -> None: ...
+
+
+class FakeOllama:
+    """Ollama's small answers."""
+
+    async def version(self) -> str:
+        return "0.33.0"
+
+    async def installed(self) -> frozenset[str]:
+        return frozenset({"m:latest"})
+
+    async def resident(self) -> tuple[ResidentModel, ...]:
+        return (ResidentModel(name="m:latest", size_bytes=1, vram_bytes=1, context=None, expires=None),)
+
+    async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        return 200, "application/json", b'{"models":[{"name":"m:latest"},{"name":"secret:70b"}]}'
+
+    async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
+        total = b"".join([chunk async for chunk in chunks])
+        return 201, "", total
+
+
+class Desk:
+    """A gateway with fakes all round."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.now = 10.0
+        self.upstream = FakeUpstream()
+        self.records: list[Record] = []
+        self.scheduler = Scheduler()
+        self.scheduler.add_backend("b", slots=1)
+        self.scheduler.add_backend("e", slots=1, lane=Lane.EMBED)
+        limits = QueueLimits(max_waiting=8, max_waiting_per_person=1)
+        self.slots = LocalSlots(self.scheduler, limits=limits, clock=self.clock, jitter=lambda: 0.0)
+        ollama = FakeOllama()
+        self.monitor = Monitor(
+            ollama,
+            slots=self.slots,
+            backends=("b", "e"),
+            interval_s=5,
+            clock=self.clock,
+            on_models=lambda _: None,
+        )
+        self.gateway = Gateway(
+            config or Config(),
+            slots=self.slots,
+            upstream=self.upstream,
+            ollama=ollama,
+            monitor=self.monitor,
+            observers=(self.records.append,),
+            clock=self.clock,
+            wall=lambda: 0.0,
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    async def handle(
+        self,
+        call: Call,
+        who: Principal | None = None,
+        *,
+        request_id: str = "r_1",
+        sink: FakeSink | None = None,
+    ) -> FakeSink:
+        """Carries one call and returns where its answer went."""
+        await self.monitor.poll()
+        sink = sink or FakeSink()
+        await self.gateway.handle(
+            call, who or person(), sink, request_id=request_id, tool="curl", max_wait_s=60.0
+        )
+        return sink
+
+    async def refused(self, call: Call, who: Principal | None = None) -> GpushareError:
+        """Returns the error of a call that fails."""
+        with pytest.raises(GpushareError) as caught:
+            await self.handle(call, who)
+        return caught.value
+
+
+def person(**fields: object) -> Principal:
+    """A caller."""
+    return Principal(**{"key_id": "aaaaaa", "name": "alice", "owner": "aaaaaa", **fields})  # type: ignore[arg-type]
+
+
+def generate(path: str = "/api/generate", *, model: str = "m:latest", **fields: object) -> Call:
+    """A classified call."""
+    endpoint, target = find_endpoint("GET" if path in {"/api/tags", "/api/ps"} else "POST", path)
+    known: dict[str, object] = {
+        "endpoint": endpoint,
+        "target": target,
+        "body": b"{}",
+        "content_type": "application/json",
+        "model": model,
+        "asked": model,
+        "framing": endpoint.framing if endpoint.streams else Framing.SINGLE,
+        "lane": endpoint.lane,
+    }
+    return Call(**{**known, **fields})  # type: ignore[arg-type]
+
+
+async def test_a_call_ends_in_one_record_with_its_facts() -> None:
+    """P36: phase, outcome, tokens and times are told once, and the answer carries the call's id."""
+    desk = Desk()
+    sink = await desk.handle(generate())
+    assert sink.finished
+    assert sink.headers["X-Gpushare-Request"] == "r_1"
+    assert sink.headers["X-Gpushare-Waited"] == "0.0"
+    (record,) = desk.records
+    assert (record.outcome, record.phase, record.status) == (Outcome.OK, Phase.DATA, 200)
+    assert (record.input_tokens, record.output_tokens) == (7, 3)
+    assert desk.gateway.live == {}
+
+
+async def test_what_is_sent_is_what_was_classified() -> None:
+    """The upstream's target is the table's, the body is the caller's."""
+    desk = Desk()
+    await desk.handle(generate(body=b'{"model":"m"}'))
+    (request,) = desk.upstream.requests
+    assert (request.method, request.target, request.body) == ("POST", "/api/generate", b'{"model":"m"}')
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (generate(model="nope:latest"), ModelUnknown),
+        (generate(model="gpt-oss:120b-cloud"), CloudModel),
+        (generate(intent=Intent.UNLOAD), UnloadDenied),
+    ],
+)
+async def test_what_must_not_wait_is_refused_before_the_queue(call: Call, error: type[GpushareError]) -> None:
+    """Unknown and cloud models and an unload by a person never reach Ollama and are told once."""
+    desk = Desk()
+    assert isinstance(await desk.refused(call), error)
+    assert desk.upstream.requests == []
+    assert [record.phase for record in desk.records] == [Phase.REQUEST]
+
+
+async def test_a_hidden_model_looks_like_one_that_is_not_there() -> None:
+    """A key that may not use a model gets the very words of an unknown one."""
+    desk = Desk()
+    hidden = await desk.refused(generate(), person(models=("other:*",)))
+    assert hidden.message == ModelUnknown("m:latest").message
+
+
+async def test_an_admin_may_unload() -> None:
+    """The unload form passes for admins."""
+    desk = Desk()
+    await desk.handle(generate(intent=Intent.UNLOAD), person(role=Role.ADMIN))
+    assert len(desk.upstream.requests) == 1
+
+
+async def test_lists_do_not_wait_for_a_slot() -> None:
+    """Metadata passes while the only slot is held."""
+    desk = Desk()
+    desk.upstream.play = silence
+    busy = asyncio.ensure_future(desk.handle(generate()))
+    await desk.upstream.opened.wait()
+    desk.upstream.play = lambda consumer: _document(consumer, b'{"models":[]}')
+    sink = await desk.handle(generate("/api/tags", model=""), request_id="r_2")
+    assert sink.body == b'{"models":[]}'
+    assert "X-Gpushare-Waited" not in sink.headers
+    busy.cancel()
+    await asyncio.gather(busy, return_exceptions=True)
+
+
+def _document(consumer: Consumer, body: bytes) -> None:
+    consumer.head(200, {"content-type": "application/json"})
+    consumer.body(body)
+    consumer.end(framed=True)
+
+
+async def test_a_restricted_key_sees_only_its_models() -> None:
+    """A list for a key with model patterns loses the others."""
+    desk = Desk()
+    sink = await desk.handle(generate("/api/tags", model=""), person(models=("m:*",)))
+    assert b"m:latest" in sink.body
+    assert b"secret" not in sink.body
+
+
+@pytest.mark.parametrize(
+    ("leave_at", "outcome"),
+    [(Phase.QUEUE, Outcome.CLIENT_GONE_QUEUED), (Phase.FIRST, Outcome.CLIENT_GONE_RUNNING)],
+)
+async def test_a_client_that_leaves_is_told_by_its_phase(leave_at: Phase, outcome: Outcome) -> None:
+    """A cancelled call gives its place or slot back at once and says where it was."""
+    desk = Desk()
+    desk.upstream.play = silence
+    first = asyncio.ensure_future(desk.handle(generate(), person(owner="x"), request_id="r_0"))
+    await desk.upstream.opened.wait()
+    second = asyncio.ensure_future(desk.handle(generate(), request_id="r_1"))
+    while "r_1" not in desk.gateway.live or desk.gateway.live["r_1"].phase is Phase.REQUEST:
+        await asyncio.sleep(0)
+    leaving = second if leave_at is Phase.QUEUE else first
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert desk.records[0].outcome is outcome
+    assert desk.records[0].phase is leave_at
+    second.cancel()
+    first.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert desk.slots.snapshot().held == 0
+    assert desk.scheduler.n_wait == 0
+
+
+async def test_a_call_turned_away_at_the_door_is_not_counted_as_admitted() -> None:
+    """A refusal by a limit is recorded without a place in the queue."""
+    desk = Desk()
+    desk.upstream.play = silence
+    tasks = [asyncio.ensure_future(desk.handle(generate(), request_id=f"r_{n}")) for n in range(2)]
+    while desk.scheduler.n_wait != 1:
+        await asyncio.sleep(0)
+    with pytest.raises(PersonLimit):
+        await desk.handle(generate(), request_id="r_9")
+    assert not desk.records[0].admitted
+    assert desk.records[0].waited_s is None
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_dial_that_fails_frees_the_slot_and_is_a_502() -> None:
+    """An Ollama that is down is told to the caller and to the record."""
+    desk = Desk()
+
+    async def refuse(request: UpstreamRequest, consumer: Consumer) -> FakeExchange:
+        raise Fault(Outcome.UPSTREAM_REFUSED, "connection refused", sent=False)
+
+    desk.upstream.open = refuse  # type: ignore[method-assign]
+    error = await desk.refused(generate())
+    assert isinstance(error, OllamaDown)
+    assert error.status == 502
+    assert desk.records[0].outcome is Outcome.UPSTREAM_REFUSED
+    assert desk.slots.snapshot().held == 0
+
+
+async def test_a_fault_of_ours_is_a_500_with_the_call_s_id() -> None:
+    """An exception nobody expected frees the slot and is recorded as internal."""
+    desk = Desk()
+
+    async def explode(request: UpstreamRequest, consumer: Consumer) -> FakeExchange:
+        raise ZeroDivisionError
+
+    desk.upstream.open = explode  # type: ignore[method-assign]
+    error = await desk.refused(generate())
+    assert isinstance(error, Internal)
+    assert "r_1" in error.message
+    assert desk.records[0].outcome is Outcome.INTERNAL_ERROR
+    assert desk.slots.snapshot().held == 0
+
+
+async def test_a_running_stream_can_be_cut_with_a_reason() -> None:
+    """Cutting writes the error into the stream, ends it and frees the slot."""
+    desk = Desk()
+    desk.upstream.play = lambda consumer: (
+        consumer.head(200, {"content-type": "application/x-ndjson"}),
+        consumer.body(b'{"response":"a","done":false}\n'),
+    )[-1]
+    sink = FakeSink()
+    running = asyncio.ensure_future(desk.handle(generate(), sink=sink))
+    while not sink.started:
+        await asyncio.sleep(0)
+    desk.gateway.cut(lambda who: who.name == "somebody else", Restarting)
+    assert not running.done()
+    desk.gateway.cut(lambda who: who.name == "alice", Restarting)
+    await running
+    assert b'"error"' in sink.body.splitlines()[-1]
+    assert desk.upstream.exchange.aborted
+    assert desk.records[0].outcome is Outcome.DRAINED
+    assert desk.slots.snapshot().held == 0
+
+
+async def test_an_upload_streams_and_is_recorded() -> None:
+    """A model file passes in pieces and leaves one record."""
+    desk = Desk()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"cd"
+
+    call = generate(f"/api/blobs/sha256:{'0' * 64}", model="")
+    answered = await desk.gateway.upload(
+        call, person(role=Role.ADMIN), chunks(), request_id="r_1", tool="curl"
+    )
+    assert answered == (201, "", b"abcd")
+    assert [(record.outcome, record.admitted) for record in desk.records] == [(Outcome.OK, True)]

@@ -1,0 +1,131 @@
+"""What Ollama has and holds, asked of an Ollama that answers, lies and goes away."""
+
+from gpushare.core.errors import OllamaDown
+from gpushare.core.model import Lane, ResidentModel
+from gpushare.core.scheduler import Scheduler
+from gpushare.engine.monitor import ASK_AGAIN_S, Monitor
+from gpushare.engine.slots import LocalSlots, QueueLimits
+
+
+class FakeOllama:
+    """An Ollama whose answers are attributes; ``down`` makes every question fail."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.names = frozenset({"Qwen3:8b"})
+        self.loaded: tuple[ResidentModel, ...] = ()
+        self.asked: list[str] = []
+
+    def _answer(self, what: str) -> None:
+        self.asked.append(what)
+        if self.down:
+            raise OllamaDown("connection refused")
+
+    async def version(self) -> str:
+        self._answer("version")
+        return "0.33.0"
+
+    async def installed(self) -> frozenset[str]:
+        self._answer("tags")
+        return self.names
+
+    async def resident(self) -> tuple[ResidentModel, ...]:
+        self._answer("ps")
+        return self.loaded
+
+    async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        raise NotImplementedError
+
+    async def upload(self, method: str, target: str, chunks: object) -> tuple[int, str, bytes]:
+        raise NotImplementedError
+
+
+class Desk:
+    """A monitor on a hand-driven clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.ollama = FakeOllama()
+        self.scheduler = Scheduler()
+        self.scheduler.add_backend("b", slots=1)
+        self.scheduler.add_backend("e", slots=1, lane=Lane.EMBED)
+        self.learned: list[frozenset[str]] = []
+        slots = LocalSlots(self.scheduler, limits=QueueLimits(), clock=self.clock, jitter=lambda: 0.0)
+        self.monitor = Monitor(
+            self.ollama,
+            slots=slots,
+            backends=("b", "e"),
+            interval_s=5.0,
+            clock=self.clock,
+            on_models=lambda names: self.learned.append(frozenset(names)),
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+
+def resident(name: str) -> ResidentModel:
+    """A loaded model."""
+    return ResidentModel(name=name, size_bytes=1, vram_bytes=1, context=4096, expires=None)
+
+
+async def test_a_poll_publishes_what_ollama_says_and_tells_the_queue() -> None:
+    """Version, store and memory are in the view; the scheduler knows what is resident."""
+    desk = Desk()
+    desk.ollama.loaded = (resident("qwen3:8b"),)
+    await desk.monitor.poll()
+    view = desk.monitor.view
+    assert (view.up, view.version, view.since) == (True, "0.33.0", 100.0)
+    assert view.models == ("Qwen3:8b",)
+    assert [model.name for model in view.loaded] == ["qwen3:8b"]
+    assert desk.scheduler.is_resident("qwen3:8b")
+
+
+async def test_a_failed_poll_keeps_the_last_answers() -> None:
+    """When Ollama goes away only ``up`` and ``since`` change."""
+    desk = Desk()
+    await desk.monitor.poll()
+    desk.ollama.down, desk.now = True, 200.0
+    await desk.monitor.poll()
+    view = desk.monitor.view
+    assert (view.up, view.version, view.since) == (False, "0.33.0", 200.0)
+    assert view.models == ("Qwen3:8b",)
+
+
+async def test_since_is_when_it_changed_not_when_it_was_asked() -> None:
+    """A second poll with the same answer leaves the time alone."""
+    desk = Desk()
+    await desk.monitor.poll()
+    desk.now = 200.0
+    await desk.monitor.poll()
+    assert desk.monitor.view.since == 100.0
+
+
+async def test_names_are_matched_as_ollama_matches_them() -> None:
+    """A model is known under its canonical name, whatever the case of the installed one."""
+    desk = Desk()
+    await desk.monitor.poll()
+    assert await desk.monitor.knows("qwen3:8b")
+    assert not await desk.monitor.knows("qwen3:70b")
+
+
+async def test_everything_is_known_while_no_list_was_ever_read() -> None:
+    """Before the first answer nothing is refused: Ollama itself will say what it does not have."""
+    desk = Desk()
+    desk.ollama.down = True
+    await desk.monitor.poll()
+    assert await desk.monitor.knows("anything:latest")
+
+
+async def test_an_unknown_name_asks_once_more_and_at_most_once_a_second() -> None:
+    """A model that was just pulled is found; a flood of wrong names is not passed on to Ollama."""
+    desk = Desk()
+    await desk.monitor.poll()
+    desk.ollama.names = frozenset({"qwen3:8b", "new:1b"})
+    assert not await desk.monitor.knows("new:1b")
+    desk.now += ASK_AGAIN_S
+    assert await desk.monitor.knows("new:1b")
+    asked = desk.ollama.asked.count("tags")
+    for _ in range(10):
+        assert not await desk.monitor.knows("other:1b")
+    assert desk.ollama.asked.count("tags") == asked
