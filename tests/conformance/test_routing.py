@@ -12,9 +12,7 @@ import pytest
 from gpushare.engine.gateway import LIST_TIMEOUT_S
 from gpushare.sim import Fault, FaultKind, Plan, Script, SimModel, SimOllama
 from tests.conformance.tools import (
-    DIALECTS,
     INFERENCE,
-    STREAMING,
     ask,
     body_of,
     busy,
@@ -22,7 +20,6 @@ from tests.conformance.tools import (
     direct,
     done,
     error_of,
-    know_models,
     only_call,
     served,
 )
@@ -91,7 +88,9 @@ async def test_a_hanging_list_is_given_up(gate: Gate) -> None:
     gate.sim.script.plans["/api/ps"] = Plan(fault=Fault(FaultKind.STALL))
     async with asyncio.TaskGroup() as tasks:
         asked = tasks.create_task(gate.request("GET", "/api/ps"))
-        await gate.sim.events.until(lambda: [one for one in gate.sim.log if one.path == "/api/ps" and "stalled" in one.at])
+        await gate.sim.events.until(
+            lambda: [one for one in gate.sim.log if one.path == "/api/ps" and "stalled" in one.at]
+        )
         status, _, _ = await ask(gate, "/api/chat")
         assert status == 200
         assert not asked.done()

@@ -27,7 +27,14 @@ Answer = tuple[int, Mapping[str, str], bytes]
 ROOT = Path(__file__).parents[2]
 FORM = "multipart/form-data; boundary=edge"
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
-STREAMING = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+STREAMING = (
+    "/api/chat",
+    "/api/generate",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+)
 DIALECTS = ("/api/chat", "/v1/chat/completions", "/v1/messages")
 INFERENCE = (*STREAMING, "/api/embed", "/api/embeddings", "/v1/embeddings", "/v1/audio/transcriptions")
 POLLED = ("/api/version", "/api/tags", "/api/ps")
@@ -60,11 +67,15 @@ def form_of(model: str = "m", audio: bytes = b"RIFF") -> bytes:
     return named.encode() + file.encode() + audio + b"\r\n--edge--\r\n"
 
 
-async def ask(gate: Gate, path: str, text: str = "hello", *, who: str | None = "alice", **fields: Any) -> Answer:
+async def ask(
+    gate: Gate, path: str, text: str = "hello", *, who: str | None = "alice", **fields: Any
+) -> Answer:
     """Sends a call to an inference route, whichever form its body takes."""
     if path == "/v1/audio/transcriptions":
         headers = {"Content-Type": FORM}
-        return await gate.request("POST", path, who=who, data=form_of(fields.get("model", "m")), headers=headers)
+        return await gate.request(
+            "POST", path, who=who, data=form_of(fields.get("model", "m")), headers=headers
+        )
     return await gate.post(path, body_of(path, text, **fields), who=who)
 
 
@@ -179,7 +190,9 @@ def head(method: str, target: str, *headers: str, version: str = "1.1") -> bytes
     return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: 127.0.0.1", *headers, "\r\n"]).encode()
 
 
-def post(gate: Gate, path: str, body: object, *headers: str, who: str = "alice", version: str = "1.1") -> bytes:
+def post(
+    gate: Gate, path: str, body: object, *headers: str, who: str = "alice", version: str = "1.1"
+) -> bytes:
     """Returns a whole POST."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     bearer = f"Authorization: Bearer {gate.keys[who]}"
