@@ -84,7 +84,7 @@ class Bench:
     async def gone(self) -> None:
         """Waits until no connection is open on the server's side."""
         async with asyncio.timeout(HANG_S):
-            while self.connections.open:  # noqa: ASYNC110 - the server has no reason to tell
+            while self.connections.open:
                 await asyncio.sleep(0.001)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
