@@ -110,7 +110,9 @@ class Accounts:
     def rings_in_order(self) -> list[Ring]:
         """Returns the rings of classes with waiting calls, the most entitled first."""
         waiting = [service for service, ring in self.rings.items() if ring.n_wait]
-        return [self.rings[service] for service in sorted(waiting, key=self.virtual.__getitem__)]
+        if len(waiting) > 1:
+            waiting.sort(key=self.virtual.__getitem__)
+        return [self.rings[service] for service in waiting]
 
     # --- who waits and who runs ------------------------------------------------------------------------
 

@@ -111,10 +111,10 @@ class Backend:
             self.resident.clear()
         self.resident[model] = now
 
-    def list_resident(self, models: frozenset[str], now: float) -> None:
+    def list_resident(self, models: set[str] | frozenset[str], now: float) -> None:
         """Takes a fresh list of loaded models; those already known keep their age."""
         if len(models) > 1 and not any(models <= listing for listing in self._together):
-            self._together.append(models)
+            self._together.append(frozenset(models))
         if self.incoming in models:
             self.incoming = None
         self.resident = {model: self.resident.get(model, now) for model in sorted(models)}

@@ -331,13 +331,13 @@ class Ring:
 
     def scan_past(self, wants: set[Want], quantum: float) -> Flow | None:
         """Returns the next flow a free backend can serve; the head, which cannot use one, keeps its place."""
-        for _ in range(2):
-            for flow in self:
-                if flow.deficit > 0 and _usable(flow, wants):
-                    return flow
-            if not self.laps(wants, quantum, extra=1):
-                return None
-        return None
+        found = self._first_with_credit(wants)
+        if found is None and self.laps(wants, quantum, extra=1):
+            found = self._first_with_credit(wants)
+        return found
+
+    def _first_with_credit(self, wants: set[Want]) -> Flow | None:
+        return next((flow for flow in self if flow.deficit > 0 and _usable(flow, wants)), None)
 
     def laps(self, wants: set[Want], quantum: float, *, extra: int) -> bool:
         """Gives all flows in debt as many quanta as bring the first usable one to its turn.

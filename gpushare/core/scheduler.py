@@ -148,11 +148,16 @@ class Scheduler:
         self.paused_since = now if paused else None
 
     def set_resident(self, name: str, models: Iterable[str], now: float) -> None:
-        """Takes a fresh list of loaded models; calls that waited for a load that is listed run from now."""
+        """Takes a fresh list of loaded models; calls that waited for a load that is listed run from now.
+
+        A list may be a moment old: a model that is answering is loaded, listed or not.
+        """
         backend = self.backends[name]
-        backend.list_resident(frozenset(models), now)
-        for lease in self.accounts.leases:
-            if lease.backend is backend and lease.swap and lease.ticket.model in backend.resident:
+        leases = [lease for lease in self.accounts.leases if lease.backend is backend]
+        answering = {lease.ticket.model for lease in leases if lease.t_start is not None}
+        backend.list_resident(answering.union(models), now)
+        for lease in leases:
+            if lease.swap and lease.ticket.model in backend.resident:
                 self.started(lease, now)
 
     def is_resident(self, model: str) -> bool:
@@ -328,29 +333,28 @@ class Scheduler:
 
     def _give_up_swap(self, lease: Lease) -> None:
         """Takes the barrier away when the last call that waited for its model has gone before the load."""
-        backend = lease.backend
-        model = lease.ticket.model
-        if backend.incoming == model and not any(
-            other.backend is backend and other.ticket.model == model for other in self.accounts.leases
-        ):
+        backend, model = lease.backend, lease.ticket.model
+        waiting_for_load = (
+            other.ticket.model
+            for other in self.accounts.leases
+            if other.backend is backend and other.t_start is None
+        )
+        if backend.incoming == model and model not in waiting_for_load:
             backend.incoming = None
 
     # --- reading ---------------------------------------------------------------------------------------
 
     def forecast(self, ticket: Ticket, now: float) -> Forecast:
         """Returns where a waiting ticket stands; for any other ticket, the front."""
-        for each, forecast in self._outlook().forecasts(ticket.lane, now):
-            if each is ticket:
-                return forecast
-        return Forecast(position=0, eta_s=None)
+        forecasts = self._outlook().forecasts(ticket.lane, now)
+        nowhere = Forecast(position=0, eta_s=None)
+        return next((forecast for each, forecast in forecasts if each is ticket), nowhere)
 
     def forecast_new(self, owner: str, service: Service, model: str, lane: Lane, now: float) -> Forecast:
         """Returns where a call would stand if it came now."""
         ticket = Ticket(id="", owner=owner, service=service, model=model, lane=lane)
-        for each, forecast in self._outlook().forecasts(lane, now, extra=ticket):
-            if each is ticket:
-                return forecast
-        raise AssertionError("the extra ticket is among the forecasts")
+        forecasts = self._outlook().forecasts(lane, now, extra=ticket)
+        return next(forecast for each, forecast in forecasts if each is ticket)
 
     def _outlook(self) -> Outlook:
         return Outlook(

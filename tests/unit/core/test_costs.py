@@ -58,7 +58,7 @@ def test_load_times_are_learned_per_model() -> None:
 
 
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The average that was not updated for longest makes room, because names come from outside."""
+    """P8: the average that was not updated for longest makes room, because names come from outside."""
     monkeypatch.setattr(costs, "PAIRS_KEPT", 2)
     known = Costs()
     for model in ("a", "b", "c"):

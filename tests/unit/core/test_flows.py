@@ -193,6 +193,8 @@ def test_deep_debt_is_passed_in_whole_laps() -> None:
     ring, (deep, deeper) = waiting(-50_000.0, -60_000.0)
     assert ring.head({WANT}, Q) is deep
     assert deeper.deficit - deep.deficit == pytest.approx(-10_000.0, abs=Q)
+    deep.deficit = -50_000.0
+    assert ring.head({Want(Lane.GENERATE, "other")}, Q) is None
 
 
 def test_the_head_keeps_its_place_when_it_can_use_no_free_backend() -> None:
@@ -239,3 +241,32 @@ def test_an_overdraft_is_bounded_and_goes_to_the_least_overdrawn() -> None:
     poorer.deficit = 1.0
     assert ring.overdrawn(WANT, 0.0) is poorer.queues[WANT][0]
     assert ring.overdrawn(Want(Lane.GENERATE, "none"), 40.0) is None
+
+
+def test_an_owner_is_active_while_it_waits_or_runs() -> None:
+    """An owner with nothing waiting and nothing running is not active."""
+    assert not Owner(name="alice").active
+    assert Owner(name="alice", n_wait=1).active
+    assert Owner(name="alice", n_run=1).active
+
+
+def test_a_granted_ticket_leaves_its_queue() -> None:
+    """The queue of a need goes with its last ticket."""
+    mine = flow()
+    for seq in (1, 2):
+        mine.push(ticket(seq))
+    mine.pop(mine.queues[WANT][0])
+    assert mine.n_wait == 1
+    mine.pop(mine.queues[WANT][0])
+    assert (mine.n_wait, mine.queues) == (0, {})
+
+
+def test_a_flow_in_debt_that_retires_gets_its_quantum() -> None:
+    """A flow that leaves NEW in debt gets the quantum of its next turn, and keeps it if calls wait."""
+    ring = Ring()
+    late = flow()
+    ring.enter(late, Q)
+    late.push(ticket(1))
+    late.deficit = -2.0
+    ring.retire(late, Q)
+    assert (late.where, late.deficit) == (Where.OLD, 3.0)

@@ -153,3 +153,33 @@ def test_lanes_do_not_wait_for_each_other() -> None:
     assert queue.scheduler.forecast_new("alice", FRONT, "m", Lane.EMBED, 0.0) == Forecast(
         position=0, eta_s=0.0
     )
+
+
+def test_deep_debt_takes_no_time_to_forecast() -> None:
+    """Everybody far in debt is played forward in whole laps, in the right order."""
+    queue = Queue()
+    for owner in ("a", "b"):
+        queue.send(owner)
+    queue.scheduler.accounts.flow("a", FRONT).deficit = -60_003.0
+    queue.scheduler.accounts.flow("b", FRONT).deficit = -50_003.0
+    assert queue.order() == ["t2", "t1"] == queue.served()
+
+
+def test_the_work_before_an_owners_last_call_tells_its_pace() -> None:
+    """The time to an owner's youngest call counts what runs and what is served before it."""
+    queue = Queue()
+    for owner in ("alice", "bob", "bob"):
+        queue.send(owner)
+    queue.grant(0.0)
+    queue.send("alice")
+    assert queue.scheduler.refuse_own("bob", FRONT, 4.0) == pytest.approx(1.25 * (6.0 + 20.0) / 2)
+
+
+def test_newcomers_with_credit_left_take_turns() -> None:
+    """Owners in NEW alternate while their first quantum lasts, and the forecast knows it."""
+    queue = Queue()
+    for _ in range(20):
+        queue.scheduler.costs.learn("anybody", "m", 0.5)
+    for owner in ("a", "a", "b", "b"):
+        queue.send(owner)
+    assert queue.order() == ["t1", "t3", "t2", "t4"] == queue.served()

@@ -182,6 +182,30 @@ def test_a_load_nobody_waits_for_any_more_is_no_barrier() -> None:
     assert not bench.scheduler.swap_pending
 
 
+def test_a_stale_listing_does_not_unload_what_answers() -> None:
+    """A model with a running call is loaded, whatever a list that is a moment old says."""
+    bench = Bench(slots=2)
+    bench.scheduler.set_resident("gpu", ["m"], 0.0)
+    for owner in ("alice", "bob"):
+        bench.add(owner)
+    bench.scheduler.started(bench.grant(), 0.0)
+    bench.scheduler.set_resident("gpu", [], 1.0)
+    assert not bench.grant(1.0).swap
+
+
+def test_a_barrier_outlives_no_call_that_waits_for_it() -> None:
+    """A granted call for another model, not begun yet, does not keep up a barrier nobody waits for."""
+    bench = Bench(slots=3)
+    bench.scheduler.set_resident("gpu", ["m"], 0.0)
+    bench.add("alice")
+    bench.add("bob", model="new")
+    bench.grant()
+    swap = bench.grant()
+    assert bench.backend.incoming == "new"
+    bench.scheduler.finished(swap, 1.0, ok=False)
+    assert bench.backend.incoming is None
+
+
 def test_during_a_swap_nothing_else_is_granted() -> None:
     """Neither another model nor an embedding starts while a model loads."""
     bench = Bench(slots=2)
@@ -269,6 +293,7 @@ def test_a_cap_counts_both_classes_of_an_owner() -> None:
     assert bench.idle()
     assert bench.scheduler.waiting("alice") == 1
     assert bench.scheduler.waiting("nobody") == 0
+    assert bench.scheduler.n_wait == 1
 
 
 def test_the_background_class_waits_while_the_other_is_entitled() -> None:
@@ -353,3 +378,39 @@ def test_a_light_owner_does_not_wait_for_a_turn_of_many_calls() -> None:
         now += 0.2
         bench.scheduler.finished(lease, now, used=0.2)
     assert order == ["alice", "bob"] * 4
+
+
+def test_the_queue_can_be_asked_about_without_changing_it() -> None:
+    """Forecasts and snapshots tell positions and decide nothing."""
+    bench = Bench()
+    bench.scheduler.set_resident("gpu", ["m"], 0.0)
+    tickets = [bench.add("alice") for _ in range(3)]
+    assert bench.scheduler.forecast(tickets[2], 0.0).position == 2
+    assert bench.scheduler.forecast_new("bob", FRONT, "m", Lane.GENERATE, 0.0).position == 1
+    view = bench.scheduler.snapshot(0.0)
+    assert [row.id for row in view.waiting] == ["t1", "t2", "t3"]
+    assert bench.grant().ticket is tickets[0]
+
+
+def test_a_failed_load_ends_the_barrier_of_its_backend_only() -> None:
+    """A load given up on one backend leaves the swap of another one alone."""
+    bench = Bench()
+    bench.scheduler.add_backend("second", slots=1)
+    bench.add("alice", model="a")
+    bench.add("bob", model="b")
+    first, second = bench.grant(), bench.grant()
+    assert first.backend is not second.backend
+    bench.scheduler.finished(first, 1.0, ok=False)
+    assert second.backend.incoming == "b"
+    assert first.backend.incoming is None
+
+
+def test_the_first_byte_concerns_its_own_model_only() -> None:
+    """A model that answers starts no call of another model that still loads elsewhere."""
+    bench = Bench()
+    bench.scheduler.add_backend("second", slots=1)
+    bench.add("alice", model="a")
+    bench.add("bob", model="b")
+    first, second = bench.grant(), bench.grant()
+    bench.scheduler.loaded(first, 1.0)
+    assert (first.t_start, second.t_start) == (1.0, None)

@@ -1,4 +1,7 @@
-"""The scheduler as a state machine: hypothesis chooses what happens, ``check`` looks after every step."""
+"""The scheduler as a state machine: hypothesis chooses what happens, ``check`` looks after every step.
+
+P1 and P2 for the scheduler: no order of operations loses a slot, grants one twice, or grants above the slots.
+"""
 
 import math
 from collections.abc import Callable
