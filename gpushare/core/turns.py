@@ -39,7 +39,7 @@ class Turn:
         if not wants:
             return None
         self.accounts.accrue(self.now)
-        all_swap = all(backend.incoming is not None for backend in self.free)
+        all_swap = None not in [backend.incoming for backend in self.free]
         for ring in self.accounts.rings_in_order():
             choice = self._behind_barrier(ring) if all_swap else self._in_order(ring, wants)
             if choice is not None:
