@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from gpushare import app
 from gpushare.core.config import Config, parse
-from gpushare.core.keys import KeyRecord, digest, new_key
+from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
 from gpushare.core.model import Role, Service
 from gpushare.edge.files import KeyFile
 from gpushare.sim import Script, SimOllama
@@ -80,20 +80,30 @@ class Gate:
     async def until(self, condition: Callable[[], object]) -> None:
         """Waits until something about the gateway is true; the limit only ends a broken test."""
         async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - the product tells tests nothing it would not tell others
+            while not condition():
                 await asyncio.sleep(0.002)
 
     async def waiting(self, count: int) -> None:
         """Waits until so many calls are queued."""
         await self.until(lambda: len(self.parts.slots.snapshot().waiting) == count)
 
+    def add_keys(self, people: Mapping[str, dict[str, Any]]) -> None:
+        """Adds keys to the key file, all in one edit; the gateway reads the file by itself."""
+        now = datetime.now(UTC)
+
+        def add(ring: KeyRing) -> KeyRing:
+            for name, fields in people.items():
+                secret = self.keys[name] = new_key(os.urandom(32))
+                record = KeyRecord(id=secret.split("_")[1], name=name, sha256=digest(secret), **fields)
+                ring = ring.added(record, now)
+            return ring
+
+        self.key_file.edit(add)
+
     def add_key(self, name: str, **fields: Any) -> str:
-        """Adds a key to the key file and returns its secret; the gateway reads the file by itself."""
-        secret = new_key(os.urandom(32))
-        record = KeyRecord(id=secret.split("_")[1], name=name, sha256=digest(secret), **fields)
-        self.key_file.edit(lambda ring: ring.added(record, datetime.now(UTC)))
-        self.keys[name] = secret
-        return secret
+        """Adds one key and returns its secret."""
+        self.add_keys({name: fields})
+        return self.keys[name]
 
     async def rest(self) -> None:
         """Waits until everything that ends by itself has ended, then checks that nothing is left."""
@@ -121,6 +131,7 @@ async def gateway(
     script: Script | None = None,
     settings: str = "",
     people: Mapping[str, dict[str, Any]] | None = None,
+    engine: str = "",
 ) -> AsyncIterator[Gate]:
     """Runs a gateway for the block: alice, bob and carol are persons, root is an admin, robot is background.
 
@@ -129,17 +140,17 @@ async def gateway(
         script: the simulated Ollama's behaviour.
         settings: TOML text of the configuration.
         people: further keys, by name.
+        engine: the address of a real engine to use instead of the simulated Ollama.
     """
     sim = SimOllama(script)
     await sim.start()
-    config: Config = parse(settings, source="test", env={"GPUSHARE_OLLAMA__URL": sim.url})
+    config: Config = parse(settings, source="test", env={"GPUSHARE_OLLAMA__URL": engine or sim.url})
     key_file = KeyFile(folder)
     gate = Gate(sim=sim, running=None, key_file=key_file)  # type: ignore[arg-type]
     everybody: dict[str, dict[str, Any]] = {"alice": {}, "bob": {}, "carol": {}}
     everybody["root"] = {"role": Role.ADMIN}
     everybody["robot"] = {"service": Service.BACKGROUND}
-    for name, fields in {**everybody, **(people or {})}.items():
-        gate.add_key(name, **fields)
+    gate.add_keys({**everybody, **(people or {})})
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sim.stop)
         gate.logs = stack.enter_context(capture_logs())
