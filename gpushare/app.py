@@ -22,6 +22,7 @@ from aiohttp import web
 
 from gpushare import __version__
 from gpushare.core.config import Config
+from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.errors import KeyRevoked, Restarting
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
@@ -139,10 +140,13 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama) -> Parts:
 
 
 def build_app(parts: Parts) -> web.Application:
-    """Returns the web application: the pages, and one catch-all route for the API behind them."""
+    """Returns the web application: the pages, and behind them one handler for the API, known path or not."""
     app = web.Application(middlewares=[frame])
     app[PARTS] = parts
     pages.setup(app, templates=asset("templates"), static=asset("static"))
+    for path in sorted({endpoint.path for endpoint in ENDPOINTS} - {"/"}):
+        if "{" not in path:  # a path found by name costs a third of one found by the pattern below
+            app.router.add_route("*", path, inference.dispatch)
     app.router.add_route("*", "/{path:.*}", inference.dispatch)
     return app
 

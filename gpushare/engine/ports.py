@@ -65,10 +65,10 @@ class Sink(Protocol):
 
     @property
     def started(self) -> bool:
-        """Whether the status and headers are out."""
+        """Whether the status and headers are given."""
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Sends status and headers; called once, before the first ``write``."""
+        """Sets status and headers, which may wait for the first ``write``; called once, before it."""
 
     def write(self, data: bytes) -> None:
         """Queues body bytes and flushes what the socket takes now."""

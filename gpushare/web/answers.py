@@ -1,10 +1,12 @@
 """The few answers that are written without aiohttp: head blocks of streamed answers, and refusals.
 
-Called by: ``web.protocol`` and ``web.transport``.  Rules: pure; a refusal never repeats what was sent.
+Called by: ``web.protocol`` and ``web.transport``.  Rules: a refusal never repeats what was sent.
 """
 
+import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import web
@@ -13,6 +15,7 @@ from gpushare.core.errors import GpushareError, render
 from gpushare.core.model import Dialect
 
 SERVER = "gpushare"
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 def refusal(error: GpushareError, dialect: Dialect) -> web.Response:
@@ -36,12 +39,14 @@ def raw_head(status: int, headers: Mapping[str, str]) -> bytes:
     Raises:
         ValueError: a header that would not stay one header.
     """
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    everything = {**headers, "Date": formatdate(usegmt=True), "Server": SERVER}
+    everything = {**headers, "Date": _date(int(time.time())), "Server": SERVER}
     fields = [f"{name}: {value}" for name, value in everything.items()]
-    if not all(field.isprintable() for field in fields):
+    if not "".join(fields).isprintable():
         raise ValueError("a response header holds a control character")
-    return "\r\n".join([f"HTTP/1.1 {status} {reason}", *fields, "\r\n"]).encode()
+    return "\r\n".join([f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields, "\r\n"]).encode()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Returns what ``Date`` says during one second."""
+    return formatdate(second, usegmt=True)

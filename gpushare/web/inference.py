@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from aiohttp import hdrs, web
 
 from gpushare.core.body import read_call
-from gpushare.core.credentials import find_key, tool_of
+from gpushare.core.credentials import tool_of
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
     BodyTooLarge,
@@ -25,7 +25,7 @@ from gpushare.core.errors import (
 from gpushare.core.hosts import forwarded_address
 from gpushare.core.model import Call, Endpoint, Framing, Kind, Lane, Principal
 from gpushare.web.middleware import cors_headers
-from gpushare.web.parts import PARTS, REQUEST_ID, TARGET, Parts
+from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET, Parts
 from gpushare.web.transport import ResponseSink, continue_100, key_accepted, read_body
 
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
@@ -61,7 +61,6 @@ def authenticate(request: web.Request, endpoint: Endpoint) -> Principal:
     Raises:
         KeyProblem: no key where one is needed, or one that is not valid.
         TooManyBadKeys: too many wrong keys from this address.
-        TwoKeys: two different keys in one request.
     """
     who = identify(request)
     if who is None:
@@ -77,10 +76,9 @@ def identify(request: web.Request) -> Principal | None:
     Raises:
         KeyProblem: the key is not valid.
         TooManyBadKeys: too many wrong keys from this address.
-        TwoKeys: two different keys in one request.
     """
     parts = request.app[PARTS]
-    secret = find_key(request.headers.items(), request[TARGET].key)
+    secret = request.get(KEY)
     if secret is None:
         return None
     try:
@@ -129,7 +127,6 @@ async def _call(
     reserved = limit if declared is None else declared
     parts.body_budget.take(who.owner, reserved, retry_after_s=spread_retry_s(5.0, parts.jitter()))
     try:
-        await continue_100(request)
         body = await read_body(request, limit=limit, timeout_s=parts.config.server.body_timeout)
         parts.body_budget.give(who.owner, reserved - len(body))
         reserved = len(body)

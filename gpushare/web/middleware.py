@@ -4,8 +4,8 @@ Rules: this is the one place that turns an error into an HTTP answer, and it run
 404, 405 and 500 too.  The target is judged as it arrived, before anything decodes it.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable
+from os import urandom
 from urllib.parse import urlsplit
 
 import structlog
@@ -24,7 +24,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.hosts import host_allowed, origin_allowed
 from gpushare.engine.gateway import answer_headers
-from gpushare.web.parts import PARTS, REQUEST_ID, TARGET
+from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 @web.middleware
 async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id and its checked target, and turns every error into an answer."""
-    request[REQUEST_ID] = request_id = f"r_{secrets.token_hex(8)}"
+    request[REQUEST_ID] = request_id = f"r_{urandom(8).hex()}"
     try:
         request[TARGET] = split_target(
             request.raw_path, key_in_path=request.app[PARTS].config.auth.key_in_path
@@ -88,8 +88,10 @@ def cors_headers(request: web.Request) -> dict[str, str]:
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers preflights and keeps foreign pages out before anything else looks at the request."""
     parts = request.app[PARTS]
-    has_key = find_key(request.headers.items(), request[TARGET].key) is not None
-    if not has_key and not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
+    key = find_key(request.headers.items(), request[TARGET].key)
+    if key is not None:
+        request[KEY] = key
+    elif not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
         raise WrongHost
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and not _origin_welcome(request, origin):

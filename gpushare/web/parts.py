@@ -1,7 +1,7 @@
 """What handlers are handed, and the typed keys to reach it.
 
-``app.py`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id and the
-checked target under their own keys.  Nothing is global, so nothing has to be reset between tests.
+``app.py`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id, the
+checked target and the key it carries, if any, under their own keys.  Nothing is global, so nothing has to be reset between tests.
 """
 
 import random
@@ -56,3 +56,4 @@ class Parts:
 PARTS = web.AppKey("parts", Parts)
 REQUEST_ID = web.RequestKey("request_id", str)
 TARGET = web.RequestKey("target", Target)
+KEY = web.RequestKey("key", str)

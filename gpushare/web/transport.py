@@ -146,11 +146,16 @@ async def read_body(request: web.Request, *, limit: int, timeout_s: float) -> by
     await continue_100(request)
     total_s = timeout_s + declared / BODY_BYTES_PER_S
     try:
-        return await _read_all(request, limit=limit, total_s=total_s)
+        if not request.content.is_eof():
+            return await _read_all(request, limit=limit, total_s=total_s)
+        body = await request.content.readany()  # it came with the header, as most do: no clock is needed
     except TimeoutError:
         raise RequestTimeout(total_s) from None
     except RequestPayloadError:
         raise MalformedRequest("body") from None
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
 
 
 async def _read_all(request: web.Request, *, limit: int, total_s: float) -> bytes:
@@ -217,6 +222,7 @@ class ResponseSink:
         self._bodyless = request.method == "HEAD"
         self._chunked = False
         self._left: int | None = None  # bytes still owed of a declared length
+        self._unsent = b""  # status and headers, until there is something to send with them
         self._pause: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
 
@@ -232,7 +238,9 @@ class ResponseSink:
         return self._response
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Sends status and headers; the length they declare frames the body, else chunks do.
+        """Sets status and headers, which go out with the first bytes of the body, or with its end.
+
+        The length they declare frames the body, else chunks do.
 
         Raises:
             ValueError: a header that would not stay one header.
@@ -245,11 +253,9 @@ class ResponseSink:
         reusable = self._request.keep_alive and self._connection.reusable_after(self._request)
         if not reusable:
             fields["Connection"] = "close"
-        head = raw_head(status, fields)
+        self._unsent = raw_head(status, fields)
         self.started = True
         self._response = SentResponse(status, reusable=reusable)
-        if (transport := self._open()) is not None:
-            transport.write(head)
 
     def _frame(self, fields: dict[str, str], *, modern: bool) -> None:
         """Decides how the client finds the end of the body; before HTTP/1.1 that may be the close."""
@@ -264,15 +270,16 @@ class ResponseSink:
         transport = self._open()
         if transport is None or not data or self.finished or self._bodyless:
             return
+        head, self._unsent = self._unsent, b""
         if self._chunked:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
             return
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:  # the surplus would be read as the next answer
                 self.abort()
                 return
-        transport.write(data)
+        transport.write(head + data if head else data)
 
     def finish(self) -> None:
         """Ends the message; one that is shorter than it declared is cut instead.  Idempotent."""
@@ -282,8 +289,9 @@ class ResponseSink:
             self.abort()
             return
         transport = self._open()
-        if transport is not None and self._chunked:
-            transport.write(b"0\r\n\r\n")
+        rest = self._unsent + b"0\r\n\r\n" if self._chunked else self._unsent
+        if transport is not None and rest:
+            transport.write(rest)
         self.finished = True
         self.set_flow(None, None)
 
