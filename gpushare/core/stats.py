@@ -10,8 +10,10 @@ waiting calls) is not repeated here: it is read from the scheduler's snapshot.
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.model import Outcome, Record, Service
@@ -152,7 +154,10 @@ class Stats:
     def closed(self, record: Record) -> Record:
         """Returns the record with every value a client can make up replaced by ``other``."""
         route = record.route if record.route in _ROUTES else OTHER
-        return replace(record, route=route, model=self._models.label(record.model) if record.model else "")
+        model = self._models.label(record.model) if record.model else ""
+        if route == record.route and model == record.model:
+            return record
+        return replace(record, route=route, model=model)
 
     def person_label(self, person: str) -> str:
         """Returns the person, or ``other`` beyond the limit; empty stays empty: without a key, no person."""

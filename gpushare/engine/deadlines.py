@@ -10,7 +10,8 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gpushare.core.errors import ClientSlow, GpushareError, OllamaSilent
 from gpushare.core.model import Outcome
@@ -22,8 +23,7 @@ _SECOND_LOOK_S = 0.01
 _NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
+class Deadlines(Struct, frozen=True, kw_only=True):
     """Limits in seconds; 0 turns one off.
 
     ``first_byte_s`` runs from the sending of the request; ``idle_s`` from the last record (from the last byte

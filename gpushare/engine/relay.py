@@ -21,7 +21,8 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from gpushare.core.answers import is_busy, objection, passed_headers
 from gpushare.core.dialects.usage import UsageTap, is_object
@@ -49,8 +50,7 @@ DIAL_AGAIN_S = 0.1
 """Pause before the second dial."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayEnd:
+class RelayEnd(Struct, frozen=True, kw_only=True):
     """How a call ended.
 
     ``error`` is set only if nothing was sent to the client: the web layer renders it.  ``delivered`` tells
@@ -60,7 +60,7 @@ class RelayEnd:
     outcome: Outcome
     status: int
     error: GpushareError | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     records: int = 0
     bytes_out: int = 0
     delivered: bool = True

@@ -1,7 +1,8 @@
 """What handlers are handed, and the typed keys to reach it.
 
 ``app.py`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id, the
-checked target and the key it carries, if any, under their own keys.  Nothing is global, so nothing has to be reset between tests.
+checked target and the key it carries, if any, under their own keys.  Nothing is global, so nothing has to be
+reset between tests.
 """
 
 import random

@@ -24,22 +24,18 @@ _PARAMETERS = {
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._:~@+/-]*")
 _PATH_KEY = re.compile(r"/k/(gs_[A-Za-z0-9_]+)(/.*)?")
 _SECRET_SEGMENT = re.compile(r"/[kK]/+[^/?#]*")
-_SECRET = re.compile(r"gs_\w+")
-_SHOWN_PATH_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A request target taken apart.
 
-    ``path`` is without the key segment and with one leading slash; ``query`` is as received, for pages;
-    ``bare`` is the path for logs, with everything secret replaced.
+    ``path`` is without the key segment and with one leading slash; ``query`` is as received, for pages.
     """
 
     path: str
     query: str
     key: str | None = field(repr=False)
-    bare: str
 
 
 def _rows() -> Iterator[Endpoint]:
@@ -133,13 +129,7 @@ def split_target(raw: str, *, key_in_path: bool) -> Target:
         path = path[1:]
     if "//" in path:
         raise UnknownEndpoint
-    return Target(path=path, query=query, key=key, bare=redact(raw))
-
-
-def redact(raw: str) -> str:
-    """Returns a target for logs: without query and fragment, any key replaced, cut to 200 characters."""
-    path = raw.partition("#")[0].partition("?")[0][: 2 * _SHOWN_PATH_MAX]
-    return _SECRET.sub("***", _SECRET_SEGMENT.sub("/k/***", path))[:_SHOWN_PATH_MAX]
+    return Target(path=path, query=query, key=key)
 
 
 def find_endpoint(method: str, path: str, *, query: str = "") -> tuple[Endpoint, str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpushare.core.dialects import ENDPOINTS, dialect_of, find_endpoint, redact, split_target
+from gpushare.core.dialects import ENDPOINTS, dialect_of, find_endpoint, split_target
 from gpushare.core.errors import GpushareError, MethodNotAllowed, UnknownEndpoint
 from gpushare.core.model import Dialect, Framing, Kind, Lane
 
@@ -170,21 +170,10 @@ def test_the_key_segment_can_be_turned_off() -> None:
     assert split("/api/chat", key_in_path=False) == ("/api/chat", None)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [f"/k/{KEY}/api/chat?x={KEY}", f"/K/{KEY}", f"//k//{KEY}//api", f"/x/{KEY}/y", f"/{KEY[:20]}%41{KEY}"],
-)
-def test_no_key_survives_redaction(raw: str) -> None:
-    """The path for logs holds no part of a key, in accepted and in refused targets."""
-    assert "gs_" not in redact(raw)
-    assert "aaaa" not in redact(raw)
-
-
 def test_a_target_hides_its_key_when_printed() -> None:
     """Printing a target, as a traceback may, does not print the key."""
     target = split_target(f"/k/{KEY}/api/chat", key_in_path=True)
     assert KEY not in repr(target)
-    assert target.bare == "/k/***/api/chat"
 
 
 @given(

@@ -1,9 +1,9 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
 from gpushare.core.stats import MODEL_LIMIT, OTHER, PERSON_LIMIT, Histogram, Stats

@@ -3,12 +3,12 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from gpushare.core.config import Log
 from gpushare.core.model import Dialect, Outcome, Phase, Record, Service

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -182,7 +183,7 @@ def test_series_are_bounded() -> None:
     before = sum(len(family.samples) for family in families(metrics(stats)).values())
     for number in range(10_000):
         stats.record(
-            replace(
+            msgspec.structs.replace(
                 CALL,
                 route=f"/{number}",
                 model=f"{CANARY}-{number}",
@@ -199,7 +200,7 @@ def test_persons_are_bounded() -> None:
     """The person label has at most 200 values and ``other``, over all families together."""
     stats = Stats()
     for number in range(PERSON_LIMIT + 20):
-        stats.record(replace(CALL, person=f"p{number}"))
+        stats.record(msgspec.structs.replace(CALL, person=f"p{number}"))
     queue = replace(QUEUE, shares=tuple(share(f"q{number}", 1.0, 1.0) for number in range(300)))
     persons = {
         sample.labels["person"]
@@ -215,7 +216,7 @@ def test_hostile_label_values_stay_values() -> None:
     """Quotes, backslashes and line breaks in a name do not break the format."""
     name = 'a"b\\c\nd'
     stats = Stats()
-    stats.record(replace(CALL, person=name))
+    stats.record(msgspec.structs.replace(CALL, person=name))
     assert value(metrics(stats), "gpushare_person_requests_total", person=name) == 1
 
 
