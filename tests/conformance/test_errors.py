@@ -216,7 +216,9 @@ async def test_a_body_above_the_limit_is_413(tmp_path: Path, path: str, declared
 
 
 @pytest.mark.case(48)
-@pytest.mark.parametrize("body", [b'{"model":', b"", b"[]", b"null", b'{"model":"m"} {}', b'{"model":"\xff"}'])
+@pytest.mark.parametrize(
+    "body", [b'{"model":', b"", b"[]", b"null", b'{"model":"m"} {}', b'{"model":"\xff"}']
+)
 async def test_what_is_not_one_json_object_is_400(gate: Gate, body: bytes) -> None:
     """Refused in the dialect's form before the queue; an empty body in Ollama's own words."""
     for path in INFERENCE:
