@@ -121,6 +121,8 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama) -> Parts:
         ollama=lambda: monitor.view,
         names=lambda: owner_names(parts.ring),
         draining=lambda: slots.draining,
+        body_bytes=lambda: parts.body_budget.held_bytes,
+        doors=lambda: parts.connections,
         version=__version__,
         people=config.metrics.people,
     )
@@ -165,6 +167,7 @@ async def running(
     runner = make_runner(
         build_app(parts), limits=_connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
     )
+    parts.connections = runner.connections
     await runner.setup()
     try:
         listener = make_listener(host, port)

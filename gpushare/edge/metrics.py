@@ -10,6 +10,7 @@ Ollama.  Labels come from closed lists (``core.stats``), so input adds no series
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -30,6 +31,14 @@ Rows = Iterable[tuple[tuple[str, ...], float]]
 """Label values, and the sample they belong to."""
 
 
+class Doors(Protocol):
+    """The counts of client connections: open now, those without an accepted key, and limits that were hit."""
+
+    open: int
+    anonymous: int
+    events: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where the figures come from; the functions return the newest state.
@@ -42,6 +51,8 @@ class Sources:
     ollama: Callable[[], OllamaView]
     names: Callable[[], Mapping[str, str]]
     draining: Callable[[], bool]
+    body_bytes: Callable[[], int]
+    doors: Callable[[], Doors | None]
     version: str
     people: bool
 
@@ -78,6 +89,10 @@ class _Collector(Collector):
         yield from _queue(sources.queue())
         yield from _fairness(sources)
         yield from _ollama(sources.ollama())
+        yield _gauge("gpushare_body_bytes", "Request bodies held in memory.", sources.body_bytes())
+        doors = sources.doors()
+        if doors is not None:
+            yield from _connections(doors)
 
 
 def _calls(stats: Stats) -> Iterator[Metric]:
@@ -119,6 +134,14 @@ def _queue(queue: QueueView) -> Iterator[Metric]:
     yield _gauge("gpushare_slots_held", "Slots in use.", queue.held)
     yield _gauge("gpushare_waiting_requests", "Requests in the queue.", len(queue.waiting))
     yield _gauge("gpushare_running_requests", "Requests that hold a slot.", len(queue.running))
+
+
+def _connections(doors: Doors) -> Iterator[Metric]:
+    yield _gauge("gpushare_connections", "Client connections open.", doors.open)
+    yield _gauge("gpushare_anonymous_connections", "Those on which no key was accepted yet.", doors.anonymous)
+    hit = "Connections that a limit or a deadline refused or ended."
+    rows = [((event,), count) for event, count in doors.events.items()]
+    yield _counter("gpushare_connection_limits", hit, rows, labels=("limit",))
 
 
 def _fairness(sources: Sources) -> Iterator[Metric]:

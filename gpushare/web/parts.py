@@ -21,6 +21,7 @@ from gpushare.engine.gateway import Gateway
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Exposition
 from gpushare.engine.slots import LocalSlots
+from gpushare.web.connections import Connections
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Parts:
     stats: Stats
     metrics: Exposition
     body_budget: BodyBudget
+    connections: Connections | None = None  # set when the server starts
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

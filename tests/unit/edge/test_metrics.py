@@ -75,6 +75,16 @@ VIEW = OllamaView(
 )
 
 
+class FakeDoors:
+    """Connections, some of which met a limit."""
+
+    open = 3
+    anonymous = 1
+
+    def __init__(self) -> None:
+        self.events: Mapping[str, int] = {"per_address": 2}
+
+
 def metrics(stats: Stats, *, people: bool = True, queue: QueueView = QUEUE) -> Metrics:
     """Returns metrics over made-up sources."""
     return Metrics(
@@ -84,6 +94,8 @@ def metrics(stats: Stats, *, people: bool = True, queue: QueueView = QUEUE) -> M
             ollama=lambda: VIEW,
             names=lambda: {"aaaaaa": "alice", "bbbbbb": "bob"},
             draining=lambda: False,
+            body_bytes=lambda: 1234,
+            doors=FakeDoors,
             version="0.1.0",
             people=people,
         )
@@ -106,6 +118,15 @@ def value(page: Metrics, name: str, **labels: str) -> float:
     ]
     assert len(found) == 1, f"{name}{labels}: {found}"
     return float(found[0].value)
+
+
+def test_connections_bodies_and_the_limits_they_met_are_shown() -> None:
+    """P8: what is bounded says how full it is and how often its limit was hit."""
+    shown = metrics(Stats())
+    assert value(shown, "gpushare_connections") == 3
+    assert value(shown, "gpushare_anonymous_connections") == 1
+    assert value(shown, "gpushare_body_bytes") == 1234
+    assert value(shown, "gpushare_connection_limits_total", limit="per_address") == 2
 
 
 def test_counts_of_calls() -> None:
