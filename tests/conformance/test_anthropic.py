@@ -12,8 +12,7 @@ from tests.harness import Gate, gateway
 @pytest.mark.case(36)
 async def test_messages_pass_and_are_counted_at_their_end(gate: Gate) -> None:
     """The stream is Ollama's; the counts are those of ``message_delta``, not the estimate at its start."""
-    fields = {"system": "Be brief.", "stream": True}
-    status, headers, body = await ask(gate, "/v1/messages", "#sim:tokens=5", **fields)
+    status, headers, body = await ask(gate, "/v1/messages", "#sim:tokens=5", system="Be brief.", stream=True)
     assert (status, headers["Content-Type"], headers["Cache-Control"]) == (
         200,
         "text/event-stream",

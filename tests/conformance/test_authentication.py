@@ -15,11 +15,11 @@ from tests.conformance.tools import (
     ask,
     body_of,
     calls,
-    done,
     error_of,
     exchange,
     head,
     last_done,
+    nothing_ran,
     only_call,
 )
 from tests.harness import Gate, chat, gateway
@@ -47,7 +47,7 @@ async def test_without_a_valid_key_the_answer_is_401(gate: Gate, headers: dict[s
         assert status == 401
         assert answered["WWW-Authenticate"].startswith("Bearer")
         assert "key" in error_of(path, body)
-    assert calls(gate) == done(gate) == []
+    assert nothing_ran(gate)
 
 
 @pytest.mark.case(50)

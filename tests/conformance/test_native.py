@@ -174,11 +174,12 @@ async def test_the_content_type_of_a_request_does_not_matter(gate: Gate, content
     """``curl -d`` works, which calls JSON a form."""
     data = json.dumps(body_of("/api/chat")).encode()
     headers = {"Content-Type": content_type} if content_type else {}
-    skip = ["Content-Type"]
-    async with aiohttp.ClientSession(skip_auto_headers=skip, headers=gate.bearer()) as session:
-        async with session.post(gate.url + "/api/chat", data=data, headers=headers) as response:
-            assert response.status == 200
-            assert await response.read() == bytes(only_call(gate).answer)
+    async with (
+        aiohttp.ClientSession(skip_auto_headers=["Content-Type"], headers=gate.bearer()) as session,
+        session.post(gate.url + "/api/chat", data=data, headers=headers) as response,
+    ):
+        assert response.status == 200
+        assert await response.read() == bytes(only_call(gate).answer)
     assert only_call(gate).body == data
 
 

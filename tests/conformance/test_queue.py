@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -65,7 +66,7 @@ async def test_leaving_while_queued_costs_nothing(gate: Gate, leave: Callable[[W
 
 
 async def leave_running(
-    gate: Gate, path: str, fields: dict[str, object], plan: Plan, leave: Callable[[Wire], None]
+    gate: Gate, path: str, fields: dict[str, Any], plan: Plan, leave: Callable[[Wire], None]
 ) -> None:
     """Leaves in the middle of a call and checks that Ollama stops and the time so far is charged."""
     await warm(gate, "embed" if path == "/api/embed" else "m")
@@ -112,7 +113,7 @@ async def test_leaving_a_single_answer_stops_ollama(
     gate: Gate, path: str, leave: Callable[[Wire], None]
 ) -> None:
     """The same where one document is awaited."""
-    fields: dict[str, object] = {"model": "embed"} if path == "/api/embed" else {"stream": False}
+    fields: dict[str, Any] = {"model": "embed"} if path == "/api/embed" else {"stream": False}
     await leave_running(gate, path, fields, Plan(fault=Fault(FaultKind.STALL)), leave)
 
 
@@ -200,26 +201,26 @@ async def test_lists_do_not_wait_in_a_full_queue(tmp_path: Path) -> None:
     async with (
         gateway(tmp_path, settings="[queue]\nmax_waiting_per_person = 2") as gate,
         asyncio.TaskGroup() as tasks,
+        busy(gate) as running,
     ):
-        async with busy(gate) as running:
-            for count in (1, 2):
-                tasks.create_task(ask(gate, "/api/chat"))
-                await gate.waiting(count)
-            for path in (
-                "/",
-                "/api/version",
-                "/api/tags",
-                "/api/ps",
-                "/v1/models",
-                "/gpushare/v1/status",
-                "/healthz",
-            ):
-                status, _, _ = await gate.request("GET", path)
-                assert status == 200
-            status, _, _ = await gate.post("/api/show", {"model": "m"})
+        for count in (1, 2):
+            tasks.create_task(ask(gate, "/api/chat"))
+            await gate.waiting(count)
+        for path in (
+            "/",
+            "/api/version",
+            "/api/tags",
+            "/api/ps",
+            "/v1/models",
+            "/gpushare/v1/status",
+            "/healthz",
+        ):
+            status, _, _ = await gate.request("GET", path)
             assert status == 200
-            assert not running.ended
-            await gate.waiting(2)
+        status, _, _ = await gate.post("/api/show", {"model": "m"})
+        assert status == 200
+        assert not running.ended
+        await gate.waiting(2)
 
 
 @pytest.mark.case(70)

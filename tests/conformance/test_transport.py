@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import io
+import itertools
 import json
 import time
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from tests.conformance.tools import (
     error_of,
     exchange,
     head,
+    nothing_ran,
     only_call,
     post,
     served,
@@ -214,14 +216,13 @@ TARGETS = """
 
 
 @pytest.mark.case(85)
-@pytest.mark.parametrize("target", TARGETS)
-async def test_no_disguised_target_gets_through(gate: Gate, target: str) -> None:
+async def test_no_disguised_target_gets_through(gate: Gate) -> None:
     """Absolute, dotted, escaped and doubled paths are refused for everybody and never forwarded."""
-    for who in ("alice", "root"):
+    for target, who in itertools.product(TARGETS, ("alice", "root")):
         request = post(gate, target, {"model": "m"}, "Connection: close", who=who)
         (status,) = statuses(await exchange(gate, request))
-        assert status in (400, 403, 404)
-    assert calls(gate) == done(gate) == []
+        assert status in (400, 403, 404), target
+    assert nothing_ran(gate)
 
 
 @pytest.mark.case(86)
@@ -293,8 +294,9 @@ async def test_a_restart_ends_streams_properly_and_is_soon_back(tmp_path: Path) 
         for path, beginning in (("/api/chat", b'{"error":'), ("/v1/messages", b"event: error\n")):
             sim.log.clear()
             sim.next(plan, path=path)
-            answers, port = await restart(tmp_path / path.strip("/").replace("/", "-"), sim, path)
-            running, waiting = answers
+            folder = tmp_path / path.strip("/").replace("/", "-")
+            folder.mkdir()
+            running, waiting = await restart(folder, sim, path)
             sent = bytes((await sim.arrived(0, path=path)).answer)
             body = unchunk(running.partition(b"\r\n\r\n")[2])
             assert body.startswith(sent)
@@ -302,14 +304,12 @@ async def test_a_restart_ends_streams_properly_and_is_soon_back(tmp_path: Path) 
             assert b"restarting" in body[len(sent) :]
             assert statuses(waiting) == [503]
             assert b"Retry-After" in waiting
-            assert port
     finally:
         await sim.stop()
 
 
-async def restart(folder: Path, sim: SimOllama, path: str) -> tuple[tuple[bytes, bytes], int]:
+async def restart(folder: Path, sim: SimOllama, path: str) -> tuple[bytes, bytes]:
     """Ends a gateway with a running and a waiting call; returns their answers once the next one serves."""
-    folder.mkdir()
     people: dict[str, dict[str, object]] = {"alice": {}, "bob": {}}
     settings = '[server]\nshutdown_grace = "100ms"'
     async with served(folder, sim.url, people=people, settings=settings) as server, AsyncExitStack() as stack:
@@ -327,11 +327,13 @@ async def restart(folder: Path, sim: SimOllama, path: str) -> tuple[tuple[bytes,
         server.terminate()
         answers = (await wires[0].rest(), await wires[1].rest())
         assert await server.process.wait() == 0
-    async with served(folder, sim.url, people={"carol": {}}, port=server.port) as again:
-        async with aiohttp.ClientSession(again.url, headers=again.bearer("carol")) as session:
-            async with session.post(path, json=body_of(path)) as response:
-                assert response.status == 200
-        return answers, again.port
+    async with (
+        served(folder, sim.url, people={"carol": {}}, port=server.port) as again,
+        aiohttp.ClientSession(again.url, headers=again.bearer("carol")) as session,
+        session.post(path, json=body_of(path)) as response,
+    ):
+        assert response.status == 200
+    return answers
 
 
 @pytest.mark.case(89)

@@ -113,6 +113,11 @@ def last_done(gate: Gate) -> dict[str, Any]:
     return done(gate)[-1]
 
 
+def nothing_ran(gate: Gate) -> bool:
+    """Whether no call got as far as the queue, or to Ollama."""
+    return not calls(gate) and not done(gate)
+
+
 def error_of(path: str, body: bytes) -> str:
     """Returns the sentence of an error after checking that its shape is the dialect's."""
     document = json.loads(body)
