@@ -286,54 +286,44 @@ async def numbers_of(session: aiohttp.ClientSession, *, running: int, waiting: i
 
 @pytest.mark.case(88)
 async def test_a_restart_ends_streams_properly_and_is_soon_back(tmp_path: Path) -> None:
-    """A running stream ends with its error record, a waiting call is refused, and the next process serves."""
-    sim = SimOllama()
+    """Running streams end with their error record, a waiting call is refused, and the next process serves."""
+    sim = SimOllama(Script(slots=2))
     await sim.start()
-    try:
-        plan = Plan(fault=Fault(FaultKind.STALL, 2))
-        for path, beginning in (("/api/chat", b'{"error":'), ("/v1/messages", b"event: error\n")):
-            sim.log.clear()
-            sim.next(plan, path=path)
-            folder = tmp_path / path.strip("/").replace("/", "-")
-            folder.mkdir()
-            running, waiting = await restart(folder, sim, path)
+    people: dict[str, dict[str, object]] = {"alice": {}, "bob": {}, "carol": {}}
+    settings = '[server]\nshutdown_grace = "100ms"\n[queue]\nslots = 2'
+    beginnings = {"/api/chat": b'{"error":', "/v1/messages": b"event: error\ndata: "}
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sim.stop)
+        async with served(tmp_path, sim.url, people=people, settings=settings) as server:
+            wires = [await stack.enter_async_context(dial(server.port)) for _ in people]
+            for wire, path, who in zip(wires, (*beginnings, "/api/chat"), people, strict=True):
+                sim.next(Plan(fault=Fault(FaultKind.STALL, 2)), path=path)
+                body = json.dumps(body_of(path, stream=True)).encode()
+                bearer = f"Authorization: Bearer {server.keys[who]}"
+                await wire.send(head("POST", path, bearer, f"Content-Length: {len(body)}") + body)
+                if who != "carol":
+                    await (await sim.arrived(0, path=path)).reached(State.STALLED)
+            async with aiohttp.ClientSession(server.url, headers=server.bearer("alice")) as session:
+                await numbers_of(session, running=2, waiting=1)
+            server.terminate()
+            *running, waiting = [await wire.rest() for wire in wires]
+            assert await server.process.wait() == 0
+        assert statuses(waiting) == [503]
+        assert b"Retry-After" in waiting
+        for answer, (path, beginning) in zip(running, beginnings.items(), strict=True):
+            body = unchunk(answer.partition(b"\r\n\r\n")[2])
             sent = bytes((await sim.arrived(0, path=path)).answer)
-            body = unchunk(running.partition(b"\r\n\r\n")[2])
             assert body.startswith(sent)
             assert body[len(sent) :].startswith(beginning)
             assert b"restarting" in body[len(sent) :]
-            assert statuses(waiting) == [503]
-            assert b"Retry-After" in waiting
-    finally:
-        await sim.stop()
-
-
-async def restart(folder: Path, sim: SimOllama, path: str) -> tuple[bytes, bytes]:
-    """Ends a gateway with a running and a waiting call; returns their answers once the next one serves."""
-    people: dict[str, dict[str, object]] = {"alice": {}, "bob": {}}
-    settings = '[server]\nshutdown_grace = "100ms"'
-    async with served(folder, sim.url, people=people, settings=settings) as server, AsyncExitStack() as stack:
-        wires = []
-        for who in ("alice", "bob"):
-            body = json.dumps(body_of(path, stream=True)).encode()
-            bearer = f"Authorization: Bearer {server.keys[who]}"
-            wire = await stack.enter_async_context(dial(server.port))
-            await wire.send(head("POST", path, bearer, f"Content-Length: {len(body)}") + body)
-            wires.append(wire)
-            if who == "alice":
-                await (await sim.arrived(0, path=path)).reached(State.STALLED)
-        async with aiohttp.ClientSession(server.url, headers=server.bearer("alice")) as session:
-            await numbers_of(session, running=1, waiting=1)
-        server.terminate()
-        answers = (await wires[0].rest(), await wires[1].rest())
-        assert await server.process.wait() == 0
-    async with (
-        served(folder, sim.url, people={"carol": {}}, port=server.port) as again,
-        aiohttp.ClientSession(again.url, headers=again.bearer("carol")) as session,
-        session.post(path, json=body_of(path)) as response,
-    ):
-        assert response.status == 200
-    return answers
+        again = await stack.enter_async_context(
+            served(tmp_path / "state", sim.url, people={"dave": {}}, port=server.port)
+        )
+        async with (
+            aiohttp.ClientSession(again.url, headers=again.bearer("dave")) as session,
+            session.post("/api/generate", json=body_of("/api/generate")) as response,
+        ):
+            assert response.status == 200
 
 
 @pytest.mark.case(89)
