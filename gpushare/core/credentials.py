@@ -8,6 +8,7 @@ sending, and is ignored.  Nothing here says whether a key is valid: that is ``co
 import base64
 import binascii
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from gpushare.core.errors import TwoKeys
 
@@ -95,5 +96,10 @@ def hides_401(user_agent: str) -> bool:
 
 def tool_of(user_agent: str) -> str:
     """Returns the tool's name from the closed list ``TOOLS``; ``other`` for all the rest."""
-    lowered = user_agent[:64].lower()
+    return _tool(user_agent[:64])
+
+
+@lru_cache(maxsize=256)
+def _tool(start_of_agent: str) -> str:
+    lowered = start_of_agent.lower()
     return next((name for start, name in _TOOLS if lowered.startswith(start)), "other")

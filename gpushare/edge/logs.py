@@ -46,6 +46,7 @@ _CAUSE_LIMIT = 200
 _KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
 
 _log = structlog.get_logger()
+_calls = logging.getLogger("gpushare.calls")  # only its level is used: whether a call is logged at all
 
 Event = MutableMapping[str, Any]
 
@@ -74,6 +75,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,  # module loggers must follow a second configure
     )
+    _calls.setLevel(threshold)
     logging.raiseExceptions = False  # its complaint on stderr would print the offending record
     root = logging.getLogger()
     root.handlers[:] = [LibraryHandler(time.monotonic)]
@@ -85,6 +87,9 @@ def log_record(record: Record) -> None:
 
     Timers of phases that were not reached are left out.
     """
+    level = logging.INFO if record.admitted else logging.DEBUG
+    if not _calls.isEnabledFor(level):
+        return
     waited_s = record.waited_s
     facts = {
         "request": record.request_id,
@@ -112,8 +117,7 @@ def log_record(record: Record) -> None:
         "swap": record.swap,
         "delivered": record.delivered,
     }
-    say = _log.info if record.admitted else _log.debug
-    say("request.done", **{name: value for name, value in facts.items() if value is not None})
+    _log.log(level, "request.done", **{name: value for name, value in facts.items() if value is not None})
 
 
 @dataclass(slots=True)
@@ -209,8 +213,11 @@ def _inert(value: object) -> object:
         return value
     if isinstance(value, list | tuple | set | frozenset):
         return [_inert(part) for part in value]
-    text = _KEY.sub("gs_***", str(value))
-    text = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    text = str(value)
+    if "gs_" in text:
+        text = _KEY.sub("gs_***", text)
+    if not text.isprintable():
+        text = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
     return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
 
 

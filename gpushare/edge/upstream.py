@@ -60,7 +60,10 @@ class HttpUpstream:
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
         self._prefix = parts.path.rstrip("/")
-        self._authority = parts.netloc.rpartition("@")[2]
+        self._constants = (
+            f"Host: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: gpushare\r\n"
+            "Accept-Encoding: identity\r\nConnection: close\r\n"
+        )
         self._connect_timeout = connect_timeout
         self._send_timeout = send_timeout
         self.strays = 0
@@ -86,16 +89,10 @@ class HttpUpstream:
 
     def _head(self, request: UpstreamRequest) -> bytes:
         """Returns the request head: constants, and nothing of the client's but a form's boundary."""
-        lines = [
-            f"{request.method} {self._prefix}{request.target} HTTP/1.1",
-            f"Host: {self._authority}",
-            "User-Agent: gpushare",
-            "Accept-Encoding: identity",
-            "Connection: close",
-        ]
+        head = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n{self._constants}"
         if request.body or request.method == "POST":
-            lines += [f"Content-Type: {request.content_type}", f"Content-Length: {len(request.body)}"]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+            head += f"Content-Type: {request.content_type}\r\nContent-Length: {len(request.body)}\r\n"
+        return f"{head}\r\n".encode("utf-8", "surrogateescape")
 
 
 class HttpExchange(asyncio.Protocol):

@@ -220,23 +220,27 @@ def _read(answer: _Answer) -> Usage:
     """Returns the counts of either naming, each clamped."""
     counts = answer.usage if isinstance(answer.usage, dict) else {}
     reported = (
-        (
-            _first(answer.prompt_eval_count, counts.get("input_tokens"), counts.get("prompt_tokens")),
-            COUNT_MAX,
-        ),
-        (_first(answer.eval_count, counts.get("output_tokens"), counts.get("completion_tokens")), COUNT_MAX),
-        (_first(answer.load_duration), _LOAD_MAX_NS),
+        _first(answer.prompt_eval_count, counts.get("input_tokens"), counts.get("prompt_tokens")),
+        _first(answer.eval_count, counts.get("output_tokens"), counts.get("completion_tokens")),
+        _first(answer.load_duration),
     )
-    clamped = [None if value is None else min(max(value, 0), limit) for value, limit in reported]
-    input_tokens, output_tokens, load_ns = clamped
+    input_tokens, output_tokens = _clamped(reported[0], COUNT_MAX), _clamped(reported[1], COUNT_MAX)
+    load_ns = _clamped(reported[2], _LOAD_MAX_NS)
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         load_s=None if load_ns is None else load_ns / 1e9,
-        suspect=clamped != [value for value, _ in reported],
+        suspect=reported != (input_tokens, output_tokens, load_ns),
     )
 
 
 def _first(*values: object) -> int | None:
     """Returns the first that is a whole number."""
-    return next((value for value in values if type(value) is int), None)
+    for value in values:
+        if type(value) is int:
+            return value
+    return None
+
+
+def _clamped(value: int | None, limit: int) -> int | None:
+    return value if value is None or 0 <= value <= limit else min(max(value, 0), limit)
