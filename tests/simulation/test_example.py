@@ -26,7 +26,7 @@ def table(first_header: str) -> list[list[str]]:
 
 def number(text: str) -> float:
     """Returns the number a cell begins with."""
-    return float(text.split()[0])
+    return float(text.split(maxsplit=1)[0])
 
 
 def one_slot() -> Scheduler:
@@ -64,9 +64,9 @@ def test_the_example_is_what_the_scheduler_does() -> None:
         sim.after(at, partial(send, owner, count))
     sim.run(100.0)
     shown = []
-    for at, owner, *cells in table("at"):
+    for when, owner, *cells in table("at"):
         there = {name: number(cell) for name, cell in zip(COSTS_S, cells, strict=True) if cell}
-        shown.append(f"{number(at)} {owner} {there}")
+        shown.append(f"{number(when)} {owner} {there}")
     assert played == shown
 
 
