@@ -6,9 +6,10 @@ call was logged and counted exactly once.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +125,19 @@ class Gate:
             assert secret not in text
 
 
+@contextmanager
+def every_log_line() -> Iterator[list[Any]]:
+    """Collects what is logged for the block, whatever level somebody left set."""
+    calls = logging.getLogger("gpushare.calls")
+    before = calls.level
+    calls.setLevel(logging.DEBUG)
+    try:
+        with capture_logs() as lines:
+            yield lines
+    finally:
+        calls.setLevel(before)
+
+
 @asynccontextmanager
 async def gateway(
     folder: Path,
@@ -153,7 +167,7 @@ async def gateway(
     gate.add_keys({**everybody, **(people or {})})
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sim.stop)
-        gate.logs = stack.enter_context(capture_logs())
+        gate.logs = stack.enter_context(every_log_line())
         gate.running = await stack.enter_async_context(app.running(config, key_file))
         yield gate
         await gate.rest()
