@@ -1,0 +1,245 @@
+"""Start, changes of the key file while calls run, and the end of the process."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gpushare.core.keys import KeyRing
+from gpushare.sim import Entry, Script, SimOllama, State
+from tests.conformance.tools import ROOT, SERVE, Server, body_of, busy, calls, error_of, frames, served
+from tests.harness import Gate, chat, gateway
+
+PEOPLE: dict[str, dict[str, object]] = {"alice": {}, "bob": {}}
+
+
+@asynccontextmanager
+async def process(folder: Path, settings: str = "") -> AsyncIterator[tuple[Server, SimOllama]]:
+    """Runs ``gpushare serve`` in front of a simulated Ollama."""
+    sim = SimOllama(Script())
+    await sim.start()
+    try:
+        async with served(folder, sim.url, people=PEOPLE, settings=settings) as server:
+            yield server, sim
+    finally:
+        await sim.stop()
+
+
+class Client:
+    """Calls to a gateway in another process; each answer is a task's result."""
+
+    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
+        self._server = server
+        self._session = session
+
+    async def ask(self, path: str, body: object, who: str) -> tuple[int, dict[str, str], bytes]:
+        """Sends one call; the body of an answer that is cut is what came of it."""
+        url = self._server.url + path
+        async with self._session.post(url, json=body, headers=self._server.bearer(who)) as response:
+            return response.status, dict(response.headers), await response.read()
+
+    async def settled(self, *, waiting: int) -> None:
+        """Waits until so many calls wait."""
+        async with asyncio.timeout(30):
+            while True:
+                async with self._session.get(
+                    self._server.url + "/gpushare/v1/status", headers=self._server.bearer("alice")
+                ) as response:
+                    if len((await response.json())["waiting"]) == waiting:
+                        return
+
+
+@asynccontextmanager
+async def streaming(
+    folder: Path, settings: str = "", path: str = "/api/chat"
+) -> AsyncIterator[tuple[Server, Client, Entry, asyncio.Task[tuple[int, dict[str, str], bytes]]]]:
+    """Runs a process in which one answer of alice's has begun and stalls."""
+    async with (
+        process(folder, settings) as (server, sim),
+        aiohttp.ClientSession() as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        client = Client(server, session)
+        body = body_of(path, "#sim:tokens=4,fault=stall@2", stream=True)
+        running = tasks.create_task(client.ask(path, body, "alice"))
+        entry = await sim.arrived(0, path=path)
+        await entry.reached(State.STALLED)
+        yield server, client, entry, running
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+async def test_a_signal_lets_running_answers_finish(tmp_path: Path, number: signal.Signals) -> None:
+    """P22: the running answer is whole, the waiting and the new call are 503, and the exit status is 0."""
+    async with streaming(tmp_path) as (server, client, entry, running), asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(client.ask("/api/chat", chat(), "bob"))
+        await client.settled(waiting=1)
+        server.process.send_signal(number)
+        status, headers, body = await asyncio.shield(waiting)
+        assert status == 503
+        assert 1 <= int(headers["Retry-After"]) <= 30
+        assert "closing down" in error_of("/api/chat", body)
+        status, headers, _ = await client.ask("/v1/chat/completions", chat(), "bob")
+        assert (status, headers["Connection"]) == (503, "close")
+        assert not running.done()
+        entry.resume()
+        assert (await asyncio.shield(running))[2] == bytes(entry.answer)
+        assert await server.process.wait() == 0
+    assert running.result()[2].splitlines()[-1].endswith(b"}")
+    assert json.loads(running.result()[2].splitlines()[-1])["done"] is True
+
+
+async def test_a_second_signal_shortens_the_end(tmp_path: Path) -> None:
+    """P22: on a second signal the answer that is still running is cut with an error it can be told by.
+
+    The grace is far longer than any limit of this test: only the second signal can end the process in time.
+    """
+    settings, path = '[server]\nshutdown_grace = "10m"', "/v1/messages"
+    async with streaming(tmp_path, settings, path) as (server, client, entry, running):
+        server.terminate()
+        async with asyncio.timeout(30):
+            while (await client.ask("/api/chat", chat(), "bob"))[0] != 503:
+                pass
+        assert not running.done()
+        server.terminate()
+        status, _, body = await asyncio.shield(running)
+        assert await server.process.wait() == 0
+    assert status == 200
+    assert body.startswith(bytes(entry.answer))
+    (last,) = frames(body[len(entry.answer) :])
+    assert "restarting" in str(last["error"])
+    assert entry.cancelled
+
+
+async def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
+    """P22: with nothing to finish, the process ends by itself and its port is free again."""
+    async with process(tmp_path, '[server]\nshutdown_grace = "10m"') as (server, _):
+        server.terminate()
+        async with asyncio.timeout(30):
+            assert await server.process.wait() == 0
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", server.port))
+
+
+async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """P25: who starts a second server on the same port reads which one, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", SERVE, "serve", "--listen", address),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "GPUSHARE_STATE__DIR": str(tmp_path / "state")},
+            stderr=asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        _, said = await child.communicate()
+        child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
+    assert child.returncode == 1
+    assert f"cannot listen on {address}" in said.decode()
+    assert "Traceback" not in said.decode()
+
+
+# --- the key file -----------------------------------------------------------------------------------------
+
+
+def withdraw(gate: Gate, who: str, how: str) -> None:
+    """Ends a key in the key file in one of the ways there are."""
+
+    def change(ring: KeyRing) -> KeyRing:
+        (record,) = [record for record in ring.records if record.name == who]
+        if how == "removed":
+            return KeyRing(each for each in ring.records if each is not record)
+        ends: dict[str, object] = {"disabled": True} if how == "disabled" else {how: datetime.now(UTC)}
+        return ring.changed([record.id], **ends)
+
+    gate.key_file.edit(change)
+
+
+async def logged(gate: Gate, event: str, count: int = 1) -> None:
+    """Waits until something was logged so often."""
+    await gate.until(lambda: sum(line["event"] == event for line in gate.logs) >= count)
+
+
+async def test_a_new_key_works_while_others_run(gate: Gate) -> None:
+    """P21: a key that is added acts at once; the answer that runs meanwhile is untouched."""
+    async with busy(gate) as entry:
+        gate.add_key("dave")
+        await logged(gate, "keys.loaded")
+        status, _, _ = await gate.request("GET", "/api/status", who="dave")
+        assert status == 200
+        assert not entry.ended
+    assert entry.records == 4
+
+
+@pytest.mark.parametrize("how", ["revoked", "disabled", "expires", "removed"])
+@pytest.mark.parametrize("policy", ["finish", "cut"])
+async def test_an_ended_key_leaves(tmp_path: Path, policy: str, how: str) -> None:
+    """P32: however a key ends, its new and waiting calls are 401, and its running one is as configured."""
+    async with gateway(tmp_path, settings=f'[auth]\nrevoke_running = "{policy}"') as gate:
+        async with asyncio.TaskGroup() as tasks:
+            text = "#sim:tokens=4,fault=stall@2"
+            running = tasks.create_task(gate.post("/v1/messages", body_of("/v1/messages", text, stream=True)))
+            entry = await gate.sim.arrived(0, path="/v1/messages")
+            await entry.reached(State.STALLED)
+            waiting = tasks.create_task(gate.post("/v1/chat/completions", chat()))
+            other = tasks.create_task(gate.post("/api/chat", chat("stays"), who="bob"))
+            await gate.waiting(2)
+            withdraw(gate, "alice", how)
+            status, headers, _ = await asyncio.shield(waiting)
+            assert (status, "WWW-Authenticate" in headers) == (401, True)
+            assert (await gate.post("/api/chat", chat()))[0] == 401
+            assert not other.done() or policy == "cut"
+            entry.resume() if policy == "finish" else await entry.reached(State.CANCELLED)
+        assert other.result()[0] == 200
+        last = frames(running.result()[2])[-1]
+        assert last["type"] == ("message_stop" if policy == "finish" else "error")
+        assert [entry.path for entry in calls(gate)] == ["/v1/messages", "/api/chat"]
+        outcomes = [line["outcome"] for line in gate.logs if line["event"] == "request.done"]
+        assert sorted(outcomes) == sorted(["revoked", "ok", "ok" if policy == "finish" else "revoked"])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_text("[[key]]\nname = "),
+        lambda path: path.write_text("[[key]]\nname = 'eve'\n"),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.chmod(0o644),
+    ],
+    ids=["syntax", "fields", "bytes", "readable"],
+)
+async def test_a_broken_key_file_changes_nothing(gate: Gate, spoil: Callable[[Path], object]) -> None:
+    """P21: a key file that cannot be used is logged; the keys known before go on working."""
+    async with busy(gate) as entry:
+        before = gate.key_file.path.read_text()
+        spoil(gate.key_file.path)
+        os.utime(gate.key_file.path)
+        await logged(gate, "keys.rejected")
+        assert (await gate.request("GET", "/api/status"))[0] == 200
+        assert not entry.ended
+        gate.key_file.path.write_text(before)
+        gate.key_file.path.chmod(0o600)
+        await logged(gate, "keys.loaded")
+    assert (await gate.post("/api/chat", chat()))[0] == 200
+
+
+async def test_smaller_limits_spare_who_waits(gate: Gate) -> None:
+    """P21: a limit lowered while calls wait refuses the next one, and takes nobody's place."""
+    async with busy(gate), asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(gate.post("/api/chat", chat())) for _ in range(3)]
+        await gate.waiting(3)
+        (record,) = [record for record in gate.parts.ring.records if record.name == "alice"]
+        gate.key_file.edit(lambda ring: ring.changed([record.id], max_waiting=1))
+        await logged(gate, "keys.loaded")
+        assert (await gate.post("/api/chat", chat()))[0] == 429
+        assert len(gate.parts.slots.snapshot().waiting) == 3
+        next(entry for entry in gate.sim.log if entry.state is State.STALLED).resume()
+        assert [(await asyncio.shield(task))[0] for task in waiting] == [200, 200, 200]
