@@ -273,7 +273,7 @@ async def test_ones_own_limit(tmp_path: Path, path: str) -> None:
     """P8, P17: who has as many calls waiting as one may have is told so, with both numbers."""
     async with full(tmp_path, PERSON, "alice") as gate:
         sentence = check(path, await gate.post(path, body_of(path)), 429, "person_limit")
-        assert "already have 1 requests waiting; one person may have 1" in sentence
+        assert "already have 1 request waiting; one person may have 1" in sentence
         assert gate.parts.stats.requests[path, "rejected_key_limit"] == 1  # type: ignore[index]
 
 

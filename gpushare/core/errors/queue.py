@@ -31,8 +31,9 @@ class PersonLimit(Refused):
     outcome = Outcome.REJECTED_KEY_LIMIT
 
     def __init__(self, waiting: int, limit: int, retry_after_s: float) -> None:
+        yours = "1 request" if waiting == 1 else f"{waiting} requests"
         super().__init__(
-            f"You already have {waiting} requests waiting; one person may have {limit} here. "
+            f"You already have {yours} waiting; one person may have {limit} here. "
             f"{again_text(retry_after_s)}",
             retry_after_s=retry_after_s,
         )

@@ -150,6 +150,12 @@ def test_work_that_may_be_done_is_not_repeated(error: GpushareError) -> None:
             "You already have 8 requests waiting; one person may have 8 here. Try again in about 5 s.",
         ),
         (
+            PersonLimit(1, 1, 4.1),
+            429,
+            "person_limit",
+            "You already have 1 request waiting; one person may have 1 here. Try again in about 5 s.",
+        ),
+        (
             WaitedTooLong(240.0, 2, 9.0),
             429,
             "waited_too_long",
