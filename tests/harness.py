@@ -28,6 +28,8 @@ from gpushare.edge.files import KeyFile
 from gpushare.sim import Script, SimOllama
 from gpushare.web.parts import Parts
 
+PATIENCE = aiohttp.ClientTimeout(total=60)
+"""Only ends a broken test, well before the run is given up."""
 CANARY = "canary-7d1f"
 """Put into prompts, keys and names by tests; it must never come out anywhere but in an answer."""
 
@@ -67,7 +69,7 @@ class Gate:
         """Sends one request and returns status, headers and body."""
         headers = {**(self.bearer(who) if who else {}), **options.pop("headers", {})}
         async with (
-            aiohttp.ClientSession(auto_decompress=False) as session,
+            aiohttp.ClientSession(auto_decompress=False, timeout=PATIENCE) as session,
             session.request(method, self.url + path, headers=headers, **options) as response,
         ):
             return response.status, response.headers, await response.read()
