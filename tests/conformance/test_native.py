@@ -30,6 +30,7 @@ async def test_each_record_passes_before_the_next(gate: Gate, records: int) -> N
     body = chat(f"#sim:tokens=5,fault=stall@{records}")
     del body["stream"]
     async with (
+        asyncio.timeout(30),  # only ends a broken test
         aiohttp.ClientSession() as session,
         session.post(gate.url + "/api/chat", json=body, headers=gate.bearer()) as response,
     ):
