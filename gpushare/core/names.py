@@ -56,6 +56,8 @@ def _matches(pattern: str, wanted: str) -> bool:
 
 
 def _without_defaults(name: str) -> str:
+    if "/" not in name:
+        return name
     for prefix in _DEFAULTS:
         name = name.removeprefix(prefix)
     return name

@@ -46,7 +46,6 @@ _CAUSE_LIMIT = 200
 _KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
 
 _log = structlog.get_logger()
-_calls = logging.getLogger("gpushare.calls")  # only its level is used: whether a call is logged at all
 
 Event = MutableMapping[str, Any]
 
@@ -75,7 +74,6 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,  # module loggers must follow a second configure
     )
-    _calls.setLevel(threshold)
     logging.raiseExceptions = False  # its complaint on stderr would print the offending record
     root = logging.getLogger()
     root.handlers[:] = [LibraryHandler(time.monotonic)]
@@ -88,7 +86,7 @@ def log_record(record: Record) -> None:
     Timers of phases that were not reached are left out.
     """
     level = logging.INFO if record.admitted else logging.DEBUG
-    if not _calls.isEnabledFor(level):
+    if not _log.is_enabled_for(level):
         return
     waited_s = record.waited_s
     facts = {

@@ -144,6 +144,8 @@ class HttpExchange(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes the connection at once."""
+        if self._consumer is None and self._transport is None:
+            return
         self._consumer = None
         self._answer.release()
         if self._send_timer is not None:

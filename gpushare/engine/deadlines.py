@@ -9,7 +9,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -58,6 +58,7 @@ class Watch:
         waiting: Callable[[], tuple[int, int]],
     ) -> None:
         self._limits = limits
+        self._sample_s = limits.write_stall_s / 4 or _NEVER  # often enough to see the client read
         self._expired = expired
         self._waiting = waiting
         self._loop = asyncio.get_running_loop()
@@ -77,7 +78,9 @@ class Watch:
     def first_byte(self) -> None:
         """Notes the first byte: from now on gaps count, and whether the client reads."""
         self.first_at = self._progress_at = self._taken_at = self._loop.time()
-        self._look()
+        soonest = self.first_at + min(self._limits.idle_s or _NEVER, self._sample_s)
+        if self._timer is None or self._timer.when() > soonest:  # else the next look comes in time
+            self._look()
 
     def progress(self) -> None:
         """Notes a record."""
@@ -103,12 +106,12 @@ class Watch:
         """Reports a limit that is reached, or sleeps until the next one could be."""
         self.stop()
         now = self._loop.time()
-        due, outcome, limit_s = min(self._due(now), default=(_NEVER, Outcome.OK, 0.0))
+        due, outcome, limit_s = min(self._due(now))
         if due == _NEVER:
             return
         if due > now:
             self._looked = False
-            self._timer = self._loop.call_at(min(due, now + self._sample_s()), self._look)
+            self._timer = self._loop.call_at(min(due, now + self._sample_s), self._look)
         elif not self._looked:
             self._looked = True
             self._timer = self._loop.call_at(now + _SECOND_LOOK_S, self._look)
@@ -116,24 +119,23 @@ class Watch:
             slow = outcome is Outcome.CLIENT_SLOW
             self._expired(ClientSlow(limit_s) if slow else OllamaSilent(limit_s, outcome))
 
-    def _due(self, now: float) -> Iterator[tuple[float, Outcome, float]]:
-        """Yields each instant at which the answer must end, why, and after how long."""
+    def _due(self, now: float) -> list[tuple[float, Outcome, float]]:
+        """Returns each instant at which the answer must end, why, and after how long."""
         limits = self._limits
+        due = [(_NEVER, Outcome.OK, 0.0)]
         if limits.total_s:
-            yield self._began_at + limits.total_s, Outcome.TIMEOUT_TOTAL, limits.total_s
+            due.append((self._began_at + limits.total_s, Outcome.TIMEOUT_TOTAL, limits.total_s))
         if self.first_at is None:
             if limits.first_byte_s:
-                yield self._sent_at + limits.first_byte_s, Outcome.TIMEOUT_FIRST_BYTE, limits.first_byte_s
-            return
+                limit_s = limits.first_byte_s
+                due.append((self._sent_at + limit_s, Outcome.TIMEOUT_FIRST_BYTE, limit_s))
+            return due
         if limits.idle_s and not self._held_back:
-            yield self._progress_at + limits.idle_s, Outcome.TIMEOUT_IDLE, limits.idle_s
+            due.append((self._progress_at + limits.idle_s, Outcome.TIMEOUT_IDLE, limits.idle_s))
         if limits.write_stall_s:
             self._sample(now)
-            yield self._taken_at + limits.write_stall_s, Outcome.CLIENT_SLOW, limits.write_stall_s
-
-    def _sample_s(self) -> float:
-        """Returns how soon to look again whatever the limits: often enough to see the client read."""
-        return _NEVER if self.first_at is None else self._limits.write_stall_s / 4 or _NEVER
+            due.append((self._taken_at + limits.write_stall_s, Outcome.CLIENT_SLOW, limits.write_stall_s))
+        return due
 
     def _sample(self, now: float) -> None:
         passed, backlog = self._waiting()

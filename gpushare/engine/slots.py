@@ -228,7 +228,7 @@ class LocalSlots:
 
     def pump(self) -> None:
         """Grants free slots until the scheduler has nobody for them."""
-        if self._pumping:
+        if self._pumping or not self._scheduler.n_wait:
             return
         self._pumping = True
         try:

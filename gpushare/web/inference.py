@@ -123,13 +123,14 @@ async def _call(
     declared = request.content_length
     if declared is not None and declared > limit:
         raise BodyTooLarge(limit, declared)
-    max_wait_s = _max_wait(request)
+    max_wait_s = _max_wait(request, parts.config.queue.max_wait)
     reserved = limit if declared is None else declared
     parts.body_budget.take(who.owner, reserved, retry_after_s=spread_retry_s(5.0, parts.jitter()))
     try:
         body = await read_body(request, limit=limit, timeout_s=parts.config.server.body_timeout)
-        parts.body_budget.give(who.owner, reserved - len(body))
-        reserved = len(body)
+        if len(body) != reserved:
+            parts.body_budget.give(who.owner, reserved - len(body))
+            reserved = len(body)
         call = read_call(
             endpoint,
             upstream_target,
@@ -151,11 +152,11 @@ async def _call(
         parts.body_budget.give(who.owner, reserved)
 
 
-def _max_wait(request: web.Request) -> float:
+def _max_wait(request: web.Request, default_s: float) -> float:
     """Returns how long this call may wait, in seconds; a client may ask for another time than the default."""
     asked = request.headers.get("X-Gpushare-Max-Wait")
     if asked is None:
-        return request.app[PARTS].config.queue.max_wait
+        return default_s
     if not asked.isdecimal() or not 1 <= int(asked[:6]) <= MAX_WAIT_LIMIT_S:
         raise InvalidRequest(f"X-Gpushare-Max-Wait takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}.")
     return float(asked)

@@ -24,7 +24,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.hosts import host_allowed, origin_allowed
 from gpushare.engine.gateway import answer_headers
-from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET
+from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET, Parts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,11 +39,10 @@ _log = structlog.get_logger()
 async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id and its checked target, and turns every error into an answer."""
     request[REQUEST_ID] = request_id = f"r_{urandom(8).hex()}"
+    parts = request.app[PARTS]
     try:
-        request[TARGET] = split_target(
-            request.raw_path, key_in_path=request.app[PARTS].config.auth.key_in_path
-        )
-        response = await _guarded(request, handler)
+        request[TARGET] = split_target(request.raw_path, key_in_path=parts.config.auth.key_in_path)
+        response = await _guarded(request, handler, parts)
     except GpushareError as error:
         response = error_response(request, error)
     except web.HTTPException as error:
@@ -85,9 +84,8 @@ def cors_headers(request: web.Request) -> dict[str, str]:
     }
 
 
-async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _guarded(request: web.Request, handler: Handler, parts: Parts) -> web.StreamResponse:
     """Answers preflights and keeps foreign pages out before anything else looks at the request."""
-    parts = request.app[PARTS]
     key = find_key(request.headers.items(), request[TARGET].key)
     if key is not None:
         request[KEY] = key
