@@ -199,8 +199,8 @@ async def _serve(config: Config, key_file: KeyFile) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
-    host, _, port = config.server.listen.rpartition(":")
-    async with running(config, key_file, host=host.strip("[]"), port=int(port)) as server:
+    host, port = config.server.address
+    async with running(config, key_file, host=host, port=port) as server:
         _quiet_collector()
         _log.info("server.started", version=__version__, address=server.url, ollama=config.ollama.url)
         await stop.wait()
@@ -210,28 +210,32 @@ async def _serve(config: Config, key_file: KeyFile) -> None:
 
 
 async def _watch_keys(parts: Parts, key_file: KeyFile) -> None:
-    """Swaps in a changed key file whole; a broken one changes nothing and is logged."""
+    """Swaps in a changed key file whole; a broken one changes nothing and is logged.
+
+    Keys also begin and end by the clock, so what they grant is looked at each time.
+    """
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
         try:
             if key_file.changed():
-                _take_keys(parts, key_file.load())
+                parts.ring = key_file.load()
+                _log.info("keys.loaded", people=len(parts.ring.owners(datetime.now(UTC))))
         except Exception as error:  # noqa: BLE001 - a broken file must not stop the server
             _log.error("keys.rejected", reason=type(error).__name__)
+        _apply_keys(parts)
 
 
-def _take_keys(parts: Parts, ring: KeyRing) -> None:
-    """Acts on a new key ring: queued calls of ended keys leave, running ones by ``auth.revoke_running``."""
-    parts.ring = ring
-    parts.slots.set_people(ring.owners(datetime.now(UTC)))
+def _apply_keys(parts: Parts) -> None:
+    """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot."""
+    now = datetime.now(UTC)
+    parts.slots.set_people(parts.ring.owners(now))
 
     def ended(who: Principal) -> bool:
-        return bool(who.key_id) and not ring.active(who.key_id, datetime.now(UTC))
+        return bool(who.key_id) and not parts.ring.active(who.key_id, now)
 
     parts.slots.evict(ended, KeyRevoked)
     if parts.config.auth.revoke_running == "cut":
         parts.gateway.cut(ended, KeyRevoked)
-    _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
 
 
 def _scheduler(config: Config) -> Scheduler:

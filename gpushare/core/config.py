@@ -23,6 +23,7 @@ def _as(form: Form) -> Meta:
 Seconds = Annotated[float, _as(forms.TIME)]
 SecondsOrZero = Annotated[float, _as(forms.TIME_OR_ZERO)]
 SecondsOrAuto = Annotated[float | None, _as(forms.TIME_OR_AUTO)]
+SecondsZeroOrAuto = Annotated[float | None, _as(forms.TIME_ZERO_OR_AUTO)]
 Bytes = Annotated[int, _as(forms.SIZE)]
 Listen = Annotated[str, _as(forms.LISTEN)]
 Url = Annotated[str, _as(forms.URL)]
@@ -90,7 +91,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     max_wait: Seconds = 240.0
     quantum: SecondsOrAuto = None
     background_weight: Share = 0.11
-    stay_on_model: SecondsOrAuto = None
+    stay_on_model: SecondsZeroOrAuto = None
 
 
 class Auth(Struct, frozen=True, kw_only=True):

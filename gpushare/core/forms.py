@@ -161,6 +161,10 @@ def _auto_seconds(value: object) -> float | None:
     return None if value == "auto" else _some_seconds(value)
 
 
+def _auto_or_none(value: object) -> float | None:
+    return None if value == "auto" else _seconds(value)
+
+
 def _auto_text(value: float | None) -> str:
     return "auto" if value is None else seconds_text(value)
 
@@ -183,6 +187,7 @@ def _optional_public_url(text: str) -> None:
 TIME = Form('a time such as "30s"', _some_seconds, seconds_text)
 TIME_OR_ZERO = Form('a time such as "30s", or 0 for none', _seconds, seconds_text)
 TIME_OR_AUTO = Form('"auto" or a time such as "5s"', _auto_seconds, _auto_text)
+TIME_ZERO_OR_AUTO = Form('"auto", a time such as "20s", or 0 for none', _auto_or_none, _auto_text)
 SIZE = Form('a size such as "32MB"', lambda value: size(_text(value)), size_text)
 LISTEN = Form('an address and port such as "127.0.0.1:11435"', _checked(address))
 URL = Form('an address such as "http://127.0.0.1:11434"', _checked(url_address))

@@ -133,6 +133,7 @@ class Stats:
         self._persons = _Names(PERSON_LIMIT)
         self._hours: deque[_Hour] = deque(maxlen=_DAY_HOURS)
         self.requests: Counter[tuple[str, Outcome]] = Counter()
+        self.errors: Counter[str] = Counter()  # answers of our own making, by their code: a closed list
         self.person_requests: Counter[str] = Counter()
         self.person_slot_s: defaultdict[str, float] = defaultdict(float)
         self.model_requests: Counter[str] = Counter()

@@ -36,7 +36,10 @@ class Doors(Protocol):
 
     open: int
     anonymous: int
-    events: Mapping[str, int]
+
+    @property
+    def events(self) -> Mapping[str, int]:
+        """Returns how often each limit was hit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class _Collector(Collector):
 def _calls(stats: Stats) -> Iterator[Metric]:
     requests = [((route, outcome.value), count) for (route, outcome), count in stats.requests.items()]
     yield _counter("gpushare_requests", "Requests that ended.", requests, labels=("route", "outcome"))
+    errors = "Requests answered with an error of gpushare's own, before anything was sent."
+    yield _counter("gpushare_errors", errors, _rows(stats.errors), labels=("code",))
     yield _counter("gpushare_sent_bytes", "Answer bytes sent to clients.", [((), stats.bytes_out)])
     yield _counter("gpushare_undelivered", "Answers a client did not wait for.", [((), stats.undelivered)])
     yield _counter("gpushare_swaps", "Requests that had to load their model first.", [((), stats.swaps)])

@@ -59,13 +59,18 @@ class Monitor:
         self.view = OllamaView()
 
     async def run(self) -> None:
-        """Polls until cancelled."""
+        """Polls until cancelled; while a model is loading, what is in memory is asked more often."""
+        due = self._clock()
         while True:
             try:
-                await self.poll()
+                if self._clock() >= due:
+                    due = self._clock() + self.interval_s
+                    await self.poll()
+                elif self._slots.swap_pending:
+                    await self.poll_resident()
             except Exception:  # noqa: BLE001 - one bad answer must not end the polling
                 _log.exception("monitor.failed")
-            await asyncio.sleep(SWAP_POLL_S if self._slots.swap_pending else self.interval_s)
+            await asyncio.sleep(min(SWAP_POLL_S, self.interval_s))
 
     async def poll(self) -> None:
         """Asks once for everything and publishes the new view."""

@@ -267,6 +267,8 @@ class LocalSlots:
 
     def set_people(self, people: Mapping[str, OwnerTerms]) -> None:
         """Takes new weights and limits; they act from the next quantum and the next admission on."""
+        if people == self._people:
+            return
         self._people = people
         for owner, terms in people.items():
             self._scheduler.set_owner(owner, weight=terms.weight, max_running=terms.max_running)

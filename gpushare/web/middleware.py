@@ -57,7 +57,9 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def error_response(request: web.Request, error: GpushareError) -> web.Response:
-    """Returns an error in the dialect of the request's path."""
+    """Counts an error and returns it in the dialect of the request's path."""
+    request.app[PARTS].stats.errors[error.code] += 1
+    _log.debug("request.refused", request=request[REQUEST_ID], reason=error.code, status=error.status)
     target = request.get(TARGET)
     path = target.path if target is not None else request.raw_path
     rendered = render(
