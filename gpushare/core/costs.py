@@ -52,6 +52,10 @@ class Costs:
             mean = self._models.get(model, FIRST_ESTIMATE_S)
         return min(max(mean, SHORTEST_ESTIMATE_S), cap_s)
 
+    def knows(self, model: str) -> bool:
+        """Whether any call for the model has ended, so that its estimate is more than a guess."""
+        return model in self._models
+
     def mean_s(self) -> float:
         """Returns the mean cost of all calls."""
         return FIRST_ESTIMATE_S if self._mean is None else self._mean

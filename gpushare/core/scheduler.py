@@ -164,6 +164,10 @@ class Scheduler:
         """Whether any backend has the model loaded."""
         return any(model in backend.resident for backend in self.backends.values())
 
+    def knows_cost(self, model: str) -> bool:
+        """Whether the cost of the model's calls has been seen, so that a forecast is more than a guess."""
+        return self.costs.knows(model)
+
     @property
     def swap_pending(self) -> bool:
         """Whether a model is being loaded for a granted call."""

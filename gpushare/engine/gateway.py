@@ -311,8 +311,8 @@ class Gateway:
 
     def _note_departure(self, live: LiveCall) -> None:
         """The client left; what was already answered stays answered."""
-        if live.outcome is not None:
-            live.delivered = False
+        if live.relay is not None and live.outcome is not None:
+            self._note_end(live, live.relay.summary())
         elif live.phase is Phase.REQUEST:
             live.outcome = Outcome.CLIENT_GONE_BODY
         elif live.phase is Phase.QUEUE:

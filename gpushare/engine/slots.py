@@ -179,8 +179,8 @@ class LocalSlots:
             )
         if mine and scheduler.n_wait >= self._limits.max_waiting:
             raise QueueFull(scheduler.n_wait, self._retry_after(scheduler.refuse_any(now)))
-        if not mine or self.paused:
-            return
+        if not mine or self.paused or not scheduler.knows_cost(model):
+            return  # nobody is turned away on a guess
         eta = scheduler.forecast_new(who.owner, who.service, model, lane, now).eta_s
         if eta is not None and eta > EARLY_REFUSAL_FACTOR * max_wait_s:
             raise WouldWaitTooLong(eta, max_wait_s, self._retry_after(eta - max_wait_s))

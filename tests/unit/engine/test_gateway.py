@@ -79,6 +79,12 @@ def answer(consumer: Consumer) -> None:
     consumer.end(framed=True)
 
 
+def begin(consumer: Consumer) -> None:
+    """A stream of one record that does not end."""
+    consumer.head(200, {"content-type": "application/x-ndjson"})
+    consumer.body(b'{"response":"a","done":false}\n')
+
+
 def silence(consumer: Consumer) -> None:
     """Nothing at all."""
 
@@ -315,6 +321,22 @@ async def test_a_client_that_leaves_is_told_by_its_phase(leave_at: Phase, outcom
     assert desk.scheduler.n_wait == 0
 
 
+async def test_a_client_that_leaves_in_mid_stream_is_recorded_with_what_went_out() -> None:
+    """Status, first byte and records of a broken-off answer are in its record."""
+    desk = Desk()
+    desk.upstream.play = begin
+    sink = FakeSink()
+    running = asyncio.ensure_future(desk.handle(generate(), sink=sink))
+    while not sink.started:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    (record,) = desk.records
+    assert (record.outcome, record.status, record.records) == (Outcome.CLIENT_GONE_RUNNING, 200, 1)
+    assert record.first_s is not None
+    assert not record.delivered
+
+
 async def test_a_call_turned_away_at_the_door_is_not_counted_as_admitted() -> None:
     """A refusal by a limit is recorded without a place in the queue."""
     desk = Desk()
@@ -364,10 +386,7 @@ async def test_a_fault_of_ours_is_a_500_with_the_call_s_id() -> None:
 async def test_a_running_stream_can_be_cut_with_a_reason() -> None:
     """Cutting writes the error into the stream, ends it and frees the slot."""
     desk = Desk()
-    desk.upstream.play = lambda consumer: (
-        consumer.head(200, {"content-type": "application/x-ndjson"}),
-        consumer.body(b'{"response":"a","done":false}\n'),
-    )[-1]
+    desk.upstream.play = begin
     sink = FakeSink()
     running = asyncio.ensure_future(desk.handle(generate(), sink=sink))
     while not sink.started:

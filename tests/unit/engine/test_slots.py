@@ -392,9 +392,24 @@ async def test_raising_the_slot_count_serves_waiting_calls_at_once() -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_nobody_is_turned_away_on_a_guess() -> None:
+    """Before any call of a model has ended its cost is unknown, so a long queue alone refuses nobody."""
+    bench = Bench()
+    release = asyncio.Event()
+    tasks = [asyncio.ensure_future(bench.hold("a", release)) for _ in range(200)]
+    await settle_loop()
+    assert bench.scheduler.n_wait == 199
+    release.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_a_call_that_cannot_start_in_time_is_refused_at_once() -> None:
     """Somebody with calls waiting whose estimate is far over the limit is told so, not kept."""
     bench = Bench()
+    async with bench.lease("a") as lease:
+        lease.sent()
+        bench.clock.now += 5
+        lease.settle(Outcome.OK)
     release = asyncio.Event()
     tasks = [asyncio.ensure_future(bench.hold("a", release)) for _ in range(12)]
     await settle_loop()
