@@ -1,6 +1,5 @@
 """Fixtures of the e2e suite: a gateway, a library connected to it, the npm packages, a queue that is full."""
 
-import gc
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,5 +61,3 @@ def connect(gate: Gate, request: pytest.FixtureRequest) -> Iterator[Connect]:
             return stack.enter_context(kind(url, key, **options))
 
         yield make
-    if kind is Requests:
-        gc.collect()  # a connection is closed with its last answer, which an exception may hold

@@ -254,6 +254,12 @@ class Requests(Library):
             self.session.mount("http://", HTTPAdapter(max_retries=retry))
 
     def close(self) -> None:
+        """Closes connections too: the session leaves that to the last answer, which an exception may hold."""
+        for adapter in map(self.session.get_adapter, ("http://", "https://")):
+            assert isinstance(adapter, HTTPAdapter)
+            pools = adapter.poolmanager.pools
+            for name in pools.keys():  # noqa: SIM118 - it is no mapping and cannot be iterated
+                pools[name].close()
         self.session.close()
 
     def send(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> requests.Response:
