@@ -145,6 +145,13 @@ def test_counts_of_calls() -> None:
     assert value(page, "gpushare_wait_seconds_bucket", **{"class": "interactive", "le": "1.0"}) == 0
 
 
+def test_errors_are_counted_by_their_code() -> None:
+    """Requests answered with an error of gpushare's own are counted, also those that were never queued."""
+    stats = Stats()
+    stats.errors["body_too_large"] += 2
+    assert value(metrics(stats), "gpushare_errors_total", code="body_too_large") == 2
+
+
 def test_granted_is_released_and_held() -> None:
     """The three slot figures are there and agree."""
     page = metrics(Stats())
