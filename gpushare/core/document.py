@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """One thing a viewer should know; ``level`` is ``warn`` or ``bad``."""
+    """One thing a viewer should know; ``level`` is ``info``, ``warn`` or ``bad``."""
 
     code: str
     level: str

@@ -195,9 +195,19 @@ def _notices(picture: Picture) -> list[Notice]:
         found.append(_PAUSED)
     if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):
         found.append(_MODEL_ON_CPU)
+    if picture.ollama.version.endswith(SIMULATED):
+        found.append(_DEMO)
     return found[:3]
 
 
+SIMULATED = "-simulated"
+"""How the version of the simulated Ollama ends, by which it is told from a real one."""
+
+_DEMO = Notice(
+    code="demo",
+    level="info",
+    text="Demo: invented people, no GPU. Ollama is simulated here.",
+)
 _OLLAMA_DOWN = Notice(
     code="ollama-down",
     level="bad",

@@ -229,6 +229,12 @@ def test_models_tell_how_much_is_on_the_gpu() -> None:
     assert [notice["code"] for notice in status["notices"]] == ["model-on-cpu"]
 
 
+def test_a_simulated_ollama_is_labelled() -> None:
+    """Whoever looks at the demo is told that its people, its Ollama and its GPU are invented."""
+    status = seen(None, replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")))
+    assert [notice["code"] for notice in status["notices"]] == ["demo"]
+
+
 FREE = replace(PICTURE, queue=queue())
 
 
