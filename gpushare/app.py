@@ -262,9 +262,11 @@ def _connection_limits(config: Config) -> ConnectionLimits:
     return ConnectionLimits(
         total=server.max_connections,
         per_address=server.max_connections_per_address,
+        anonymous=max(1, server.max_connections // 4),
         trusted=frozenset(server.trusted_proxies),
         header_timeout_s=server.header_timeout,
         keepalive_timeout_s=server.keepalive_timeout,
+        write_stall_s=server.write_stall,
     )
 
 

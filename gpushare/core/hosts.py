@@ -52,11 +52,21 @@ def forwarded_address(peer: str, forwarded_for: str, trusted: Iterable[str]) -> 
     The last address of ``X-Forwarded-For`` that is not itself a trusted proxy counts, because everything to
     its left was written by the caller.
     """
-    proxies = set(trusted)
-    if peer not in proxies:
+    proxies = tuple(trusted)
+    if not is_trusted(peer, proxies):
         return peer
     for part in reversed(forwarded_for.split(",")):
         address = part.strip()
-        if address and address not in proxies:
+        if address and not is_trusted(address, proxies):
             return address
     return peer
+
+
+def is_trusted(address: str, trusted: Iterable[str]) -> bool:
+    """Whether an address is one of the trusted ones; an IPv4 address mapped into IPv6 is itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    plain = str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    return plain in trusted

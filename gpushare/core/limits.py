@@ -74,3 +74,23 @@ class BodyBudget:
             self._by_owner[owner] = rest
         else:
             self._by_owner.pop(owner, None)
+
+
+class BodyShare:
+    """What one request holds of the budget; given back at once, however it was taken."""
+
+    def __init__(self, budget: BodyBudget, owner: str, *, retry_after_s: float) -> None:
+        self._budget = budget
+        self._owner = owner
+        self._retry_after_s = retry_after_s
+        self._held = 0
+
+    def take(self, count: int) -> None:
+        """Reserves ``count`` bytes more; raises as ``BodyBudget.take``."""
+        self._budget.take(self._owner, count, retry_after_s=self._retry_after_s)
+        self._held += count
+
+    def give(self) -> None:
+        """Returns everything."""
+        self._budget.give(self._owner, self._held)
+        self._held = 0

@@ -5,7 +5,7 @@ that costs memory happens before the key is known; the body is read whole before
 client that leaves is noticed only on a socket that is being read.
 """
 
-from datetime import UTC, datetime
+import re
 
 from aiohttp import hdrs, web
 
@@ -17,16 +17,16 @@ from gpushare.core.errors import (
     Draining,
     InvalidRequest,
     KeyMissing,
-    KeyProblem,
     NotAdmin,
     RouteRefused,
     spread_retry_s,
 )
-from gpushare.core.hosts import forwarded_address
+from gpushare.core.limits import BodyShare
 from gpushare.core.model import Call, Endpoint, Framing, Kind, Lane, Principal
+from gpushare.web.callers import base_url
 from gpushare.web.middleware import cors_headers
-from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET, Parts
-from gpushare.web.transport import ResponseSink, continue_100, key_accepted, read_body
+from gpushare.web.parts import PARTS, PRINCIPAL, REQUEST_ID, TARGET, Parts
+from gpushare.web.transport import ResponseSink, continue_100, read_body
 
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
 ANONYMOUS = Principal(key_id="", name="", owner="")
@@ -59,52 +59,14 @@ def authenticate(request: web.Request, endpoint: Endpoint) -> Principal:
     """Returns who is calling, ``ANONYMOUS`` where no key is needed and none came.
 
     Raises:
-        KeyProblem: no key where one is needed, or one that is not valid.
-        TooManyBadKeys: too many wrong keys from this address.
+        KeyMissing: no key where one is needed.
     """
-    who = identify(request)
+    who: Principal | None = request.get(PRINCIPAL)
     if who is None:
         if request.app[PARTS].config.auth.anonymous_models and endpoint.anonymous:
             return ANONYMOUS
         raise KeyMissing(base_url(request))
     return who
-
-
-def identify(request: web.Request) -> Principal | None:
-    """Returns whose key the request carries, None when it carries none.
-
-    Raises:
-        KeyProblem: the key is not valid.
-        TooManyBadKeys: too many wrong keys from this address.
-    """
-    parts = request.app[PARTS]
-    secret = request.get(KEY)
-    if secret is None:
-        return None
-    try:
-        who = parts.ring.authenticate(secret, now=datetime.now(UTC), host=parts.host)
-    except KeyProblem:
-        address = client_address(request)
-        parts.wrong_keys.check(address, parts.monotonic())
-        parts.wrong_keys.note(address, parts.monotonic())
-        raise
-    key_accepted(request)
-    return who
-
-
-def client_address(request: web.Request) -> str:
-    """Returns the caller's address, through trusted proxies."""
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    return forwarded_address(
-        request.remote or "", forwarded, request.app[PARTS].config.server.trusted_proxies
-    )
-
-
-def base_url(request: web.Request) -> str:
-    """Returns the address people type for this server."""
-    parts = request.app[PARTS]
-    host = request.headers.get(hdrs.HOST, parts.host)
-    return parts.config.server.public_url.rstrip("/") or f"http://{host}"
 
 
 def _check_role(parts: Parts, who: Principal, endpoint: Endpoint) -> None:
@@ -124,19 +86,18 @@ async def _call(
     if declared is not None and declared > limit:
         raise BodyTooLarge(limit, declared)
     max_wait_s = _max_wait(request, parts.config.queue.max_wait)
-    reserved = limit if declared is None else declared
-    parts.body_budget.take(who.owner, reserved, retry_after_s=spread_retry_s(5.0, parts.jitter()))
+    share = BodyShare(parts.body_budget, who.owner, retry_after_s=spread_retry_s(5.0, parts.jitter()))
     try:
-        body = await read_body(request, limit=limit, timeout_s=parts.config.server.body_timeout)
-        if len(body) != reserved:
-            parts.body_budget.give(who.owner, reserved - len(body))
-            reserved = len(body)
+        share.take(declared or 0)
+        grow = share.take if declared is None else None  # chunks: counted as they come
+        timeout_s = parts.config.server.body_timeout
+        body = await read_body(request, limit=limit, timeout_s=timeout_s, grow=grow)
         call = read_call(
             endpoint,
             upstream_target,
             body,
             content_type=request.headers.get(hdrs.CONTENT_TYPE, ""),
-            content_encoding=request.headers.get(hdrs.CONTENT_ENCODING, ""),
+            content_encoding=",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())),
         )
         sink = ResponseSink(request, headers=cors_headers(request))
         await parts.gateway.handle(
@@ -149,7 +110,7 @@ async def _call(
         )
         return sink.response
     finally:
-        parts.body_budget.give(who.owner, reserved)
+        share.give()
 
 
 def _max_wait(request: web.Request, default_s: float) -> float:
@@ -157,7 +118,7 @@ def _max_wait(request: web.Request, default_s: float) -> float:
     asked = request.headers.get("X-Gpushare-Max-Wait")
     if asked is None:
         return default_s
-    if not asked.isdecimal() or not 1 <= int(asked[:6]) <= MAX_WAIT_LIMIT_S:
+    if not re.fullmatch("[1-9][0-9]{0,2}", asked) or int(asked) > MAX_WAIT_LIMIT_S:
         raise InvalidRequest(f"X-Gpushare-Max-Wait takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}.")
     return float(asked)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import hdrs, web
 
-from gpushare.core.credentials import find_key, hides_401
+from gpushare.core.credentials import hides_401
 from gpushare.core.dialects import dialect_of, split_target
 from gpushare.core.errors import (
     GpushareError,
@@ -24,7 +24,8 @@ from gpushare.core.errors import (
 )
 from gpushare.core.hosts import host_allowed, origin_allowed
 from gpushare.engine.gateway import answer_headers
-from gpushare.web.parts import KEY, PARTS, REQUEST_ID, TARGET, Parts
+from gpushare.web.callers import identify
+from gpushare.web.parts import PARTS, REQUEST_ID, TARGET, Parts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,7 +70,8 @@ def error_response(request: web.Request, error: GpushareError) -> web.Response:
         hide_401=hides_401(request.headers.get(hdrs.USER_AGENT, "")),
     )
     response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
-    if request.can_read_body:  # what was not read cannot be told from a next request
+    # What was not read cannot be told from a next request, and a rebinding page gets no second one.
+    if request.can_read_body or isinstance(error, WrongHost):
         response.force_close()
     return response
 
@@ -88,12 +90,11 @@ def cors_headers(request: web.Request) -> dict[str, str]:
 
 async def _guarded(request: web.Request, handler: Handler, parts: Parts) -> web.StreamResponse:
     """Answers preflights and keeps foreign pages out before anything else looks at the request."""
-    key = find_key(request.headers.items(), request[TARGET].key)
-    if key is not None:
-        request[KEY] = key
-    elif not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
+    if identify(request) is None and not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
         raise WrongHost
     origin = request.headers.get(hdrs.ORIGIN)
+    if _is_foreign(request, origin):
+        raise OriginDenied
     if origin is not None and not _origin_welcome(request, origin):
         if request.method not in ("GET", "HEAD"):
             raise OriginDenied
@@ -112,6 +113,14 @@ def _preflight(request: web.Request) -> web.Response:
     if asked:
         headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = asked
     return web.Response(status=204, headers=headers)
+
+
+def _is_foreign(request: web.Request, origin: str | None) -> bool:
+    """Whether a page of another site asks behind its visitor's back; following a link is no such thing."""
+    site = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
+    if site[0] != "cross-site" or site[1] == "navigate":
+        return False
+    return origin is None or not _origin_welcome(request, origin)
 
 
 def _origin_welcome(request: web.Request, origin: str) -> bool:

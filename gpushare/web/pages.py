@@ -34,8 +34,9 @@ from gpushare.core.status import (
     readiness,
 )
 from gpushare.core.wording import Headline
-from gpushare.web.inference import ANONYMOUS, alive, base_url, client_address, identify
-from gpushare.web.parts import PARTS, Parts
+from gpushare.web.callers import base_url, client_address
+from gpushare.web.inference import ANONYMOUS, alive
+from gpushare.web.parts import PARTS, PRINCIPAL, Parts
 
 REFRESH_S = 10
 
@@ -194,7 +195,7 @@ async def root(request: web.Request) -> web.Response:
 async def status_page(request: web.Request) -> web.Response:
     """Shows the queue."""
     parts = request.app[PARTS]
-    who = identify(request)
+    who = request.get(PRINCIPAL)
     if who is None and parts.config.status.anonymous == "off":
         return _render(request, "closed.html", _page(request, "This page needs a key"), status=401)
     status = _document(parts, who)
@@ -223,7 +224,7 @@ async def status_json(request: web.Request) -> web.Response:
         KeyProblem: the key is not valid, or is missing where the configuration asks for one.
     """
     parts = request.app[PARTS]
-    who = identify(request)
+    who = request.get(PRINCIPAL)
     if who is None and parts.config.status.anonymous == "off":
         raise KeyMissing(base_url(request))
     body = msgspec.json.encode(_document(parts, who))

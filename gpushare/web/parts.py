@@ -16,6 +16,7 @@ from gpushare.core.config import Config
 from gpushare.core.dialects import Target
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget, WrongKeys
+from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.monitor import Monitor
@@ -59,4 +60,4 @@ class Parts:
 PARTS = web.AppKey("parts", Parts)
 REQUEST_ID = web.RequestKey("request_id", str)
 TARGET = web.RequestKey("target", Target)
-KEY = web.RequestKey("key", str)
+PRINCIPAL = web.RequestKey("principal", Principal)

@@ -127,13 +127,16 @@ async def continue_100(request: web.Request) -> None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def read_body(request: web.Request, *, limit: int, timeout_s: float) -> bytes:
+async def read_body(
+    request: web.Request, *, limit: int, timeout_s: float, grow: Callable[[int], None] | None = None
+) -> bytes:
     """Returns the whole request body.
 
     Args:
         request: whose body was not read yet.
         limit: bytes.
         timeout_s: for the whole body, extended by a second for every 256 KiB it declares.
+        grow: told of each piece before it is kept; what it raises ends the reading.
 
     Raises:
         BodyTooLarge: declared, or found while reading, before more than ``limit`` is kept.
@@ -147,7 +150,7 @@ async def read_body(request: web.Request, *, limit: int, timeout_s: float) -> by
     total_s = timeout_s + declared / BODY_BYTES_PER_S
     try:
         if not request.content.is_eof():
-            return await _read_all(request, limit=limit, total_s=total_s)
+            return await _read_all(request, limit=limit, total_s=total_s, grow=grow)
         body = await request.content.readany()  # it came with the header, as most do: no clock is needed
     except TimeoutError:
         raise RequestTimeout(total_s) from None
@@ -158,7 +161,9 @@ async def read_body(request: web.Request, *, limit: int, timeout_s: float) -> by
     return body
 
 
-async def _read_all(request: web.Request, *, limit: int, total_s: float) -> bytes:
+async def _read_all(
+    request: web.Request, *, limit: int, total_s: float, grow: Callable[[int], None] | None
+) -> bytes:
     loop = asyncio.get_running_loop()
     end = loop.time() + total_s
     pieces: list[bytes] = []
@@ -170,6 +175,8 @@ async def _read_all(request: web.Request, *, limit: int, total_s: float) -> byte
             size += len(piece)
             if size > limit:
                 raise BodyTooLarge(limit)
+            if grow is not None:
+                grow(len(piece))
             pieces.append(piece)
     if failure := request.content.exception():
         raise failure

@@ -9,6 +9,7 @@ UNIT = ROOT / "tests" / "unit"
 # Modules that only make sense together: a running gateway tests them.
 TOGETHER = {
     "gpushare.app": "integration/test_calls.py",
+    "gpushare.web.callers": "integration/test_calls.py",
     "gpushare.web.inference": "integration/test_calls.py",
     "gpushare.web.middleware": "integration/test_calls.py",
     "gpushare.web.parts": "integration/test_calls.py",
