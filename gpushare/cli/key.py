@@ -4,6 +4,7 @@ Rules: a key is shown once, on stdout, and is never taken from the command line;
 whatever characters it has.
 """
 
+import math
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -72,6 +73,13 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> timed
         raise click.BadParameter('expected a time such as "24h", or 0') from None
 
 
+def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """Lets no NaN and no infinity through: every comparison with NaN is false, click's range included."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("expected a number")
+    return value
+
+
 def _terms(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options for what a key may do; each is None where it was not given."""
     options = [
@@ -84,7 +92,12 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice([service.value for service in Service]),
             help="Background keys go last.",
         ),
-        click.option("--weight", type=click.FloatRange(0, 1000, min_open=True), help="Share; 1 is usual."),
+        click.option(
+            "--weight",
+            type=click.FloatRange(0, 1000, min_open=True),
+            callback=_finite,
+            help="Share; 1 is usual.",
+        ),
         click.option("--model", "models", multiple=True, help="Only this model; may end in *. Repeatable."),
         click.option(
             "--max-waiting", type=click.IntRange(0, 100_000), help="Places in the queue; 0 is usual."

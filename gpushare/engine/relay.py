@@ -46,6 +46,9 @@ __all__ = ["Deadlines", "Relay", "RelayEnd"]
 HOLD_MAX_BYTES = 64 * 1024
 """Longest single document sent when whole, and longest error of Ollama's that passes."""
 
+RETRIED = (429, 503)
+"""Statuses that never go out without saying when to come back; Ollama itself does not say it."""
+
 DIAL_AGAIN_S = 0.1
 """Pause before the second dial."""
 
@@ -305,19 +308,19 @@ class Relay:
             self._break(OllamaBroken("stopped in the middle of the answer", Outcome.UPSTREAM_TRUNCATED))
 
     def _end_document(self, *, framed: bool) -> None:
-        endpoint = self._call.endpoint
-        if not framed:
+        """Judges a document; one that only the close of the connection ends must show that it is whole."""
+        endpoint, tap = self._call.endpoint, self._tap
+        body = bytes(self._held or b"")
+        tap.feed(body)
+        tap.close()
+        if not framed and not tap.done:
             self._break(OllamaBroken("stopped in the middle of the answer", Outcome.UPSTREAM_TRUNCATED))
             return
-        tap = self._tap
         if self._held is not None:
-            if not self._held and endpoint.kind is Kind.QUEUED:
+            if not body and endpoint.kind is Kind.QUEUED:
                 self._break(OllamaBroken("sent an empty answer", Outcome.UPSTREAM_RESET))
                 return
-            body = bytes(self._held)
-            tap.feed(body)
             self._send_whole(body)
-        tap.close()
         if tap.done or endpoint.multipart or not self.bytes_out:
             self._finish(Outcome.OK)
         else:
@@ -329,6 +332,8 @@ class Relay:
         if is_busy(self._status, body):
             self._break(OllamaBusy())
         elif len(body) <= HOLD_MAX_BYTES and (is_object(body) or self._call.endpoint.method == "HEAD"):
+            if self._status in RETRIED:
+                self._headers.update({"Retry-After": "2", "retry-after-ms": "2000"})
             self._send_whole(body)
             self._finish(Outcome.UPSTREAM_ERROR)
         else:

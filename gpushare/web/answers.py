@@ -8,28 +8,43 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from os import urandom
 
 from aiohttp import web
 
 from gpushare.core.errors import GpushareError, render
 from gpushare.core.model import Dialect
+from gpushare.engine.gateway import answer_headers
 
 SERVER = "gpushare"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
+def new_request_id() -> str:
+    """Returns an id for a request: ``r_`` and 16 hexadecimal digits."""
+    return f"r_{urandom(8).hex()}"
+
+
 def refusal(error: GpushareError, dialect: Dialect) -> web.Response:
     """Returns the answer to a request that is not let in; the connection closes after it."""
-    rendered = render(error, dialect, request_id="")
-    response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
+    request_id = new_request_id()
+    rendered = render(error, dialect, request_id=request_id)
+    headers = {**rendered.headers, **answer_headers(request_id)}
+    response = web.Response(status=rendered.status, headers=headers, body=rendered.body)
     response.force_close()
     return response
 
 
 def raw_answer(error: GpushareError) -> bytes:
     """Returns a whole answer as bytes, for where there is no request to answer."""
-    rendered = render(error, Dialect.GPUSHARE, request_id="")
-    headers = {**rendered.headers, "Content-Length": str(len(rendered.body)), "Connection": "close"}
+    request_id = new_request_id()
+    rendered = render(error, Dialect.GPUSHARE, request_id=request_id)
+    headers = {
+        **rendered.headers,
+        **answer_headers(request_id),
+        "Content-Length": str(len(rendered.body)),
+        "Connection": "close",
+    }
     return raw_head(rendered.status, headers) + rendered.body
 
 

@@ -5,7 +5,6 @@ Rules: this is the one place that turns an error into an HTTP answer, and it run
 """
 
 from collections.abc import Awaitable, Callable
-from os import urandom
 from urllib.parse import urlsplit
 
 import structlog
@@ -24,6 +23,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.hosts import host_allowed, origin_allowed
 from gpushare.engine.gateway import answer_headers
+from gpushare.web.answers import new_request_id
 from gpushare.web.callers import identify
 from gpushare.web.parts import PARTS, REQUEST_ID, TARGET, Parts
 
@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 @web.middleware
 async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id and its checked target, and turns every error into an answer."""
-    request[REQUEST_ID] = request_id = f"r_{urandom(8).hex()}"
+    request[REQUEST_ID] = request_id = new_request_id()
     parts = request.app[PARTS]
     try:
         request[TARGET] = split_target(request.raw_path, key_in_path=parts.config.auth.key_in_path)

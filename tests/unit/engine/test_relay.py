@@ -301,6 +301,13 @@ async def test_a_small_document_is_sent_whole_with_its_length() -> None:
     assert (end.outcome, end.usage, end.records) == (Outcome.OK, USAGE, 1)
 
 
+async def test_a_whole_document_may_be_ended_by_the_close() -> None:
+    """An engine that frames nothing is believed when its document is complete."""
+    bench = Bench(framing=Framing.SINGLE)
+    end = await bench.answer(DOCUMENT, headers=JSON, end="closed")
+    assert (bench.sink.body, end.outcome, end.usage) == (DOCUMENT, Outcome.OK, USAGE)
+
+
 @pytest.mark.parametrize("length", [None, "200012"])
 async def test_a_large_document_passes_as_read(length: str | None) -> None:
     """Beyond the bound it is passed on, with Ollama's length if it told one."""
@@ -477,6 +484,7 @@ async def test_ollamas_error_passes_unchanged(status: int, framing: Framing) -> 
     assert bench.sink.headers["Content-Type"] == "application/json"
     assert (end.outcome, end.status, end.error) == (Outcome.UPSTREAM_ERROR, status, None)
     assert bench.told == ["sent", Outcome.UPSTREAM_ERROR]
+    assert ("Retry-After" in bench.sink.headers) == (status == 503)
 
 
 @pytest.mark.parametrize(
