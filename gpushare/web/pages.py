@@ -325,11 +325,16 @@ def _tools(base: str) -> tuple[Tool, ...]:
         Tool(name="OpenAI SDKs", address=f"OPENAI_BASE_URL={host}/v1", key=f"OPENAI_API_KEY={key}"),
         Tool(name="Anthropic SDKs", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_API_KEY={key}"),
         Tool(name="ollama-python", address=f"OLLAMA_HOST={host}", key=f"OLLAMA_API_KEY={key}"),
+        Tool(
+            name="ollama-js", address=f'host: "{host}"', key=f'headers: {{ Authorization: "Bearer {key}" }}'
+        ),
+        Tool(name="LangChain", address=f'base_url="{host}/v1"', key=f'api_key="{key}"'),
         Tool(name="ollama command line", address=f"OLLAMA_HOST={host}/k/{key}", key="in the address"),
         Tool(name="Claude Code", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_AUTH_TOKEN={key}"),
         Tool(name="Open WebUI", address=host, key="the connection's key"),
         Tool(name="Continue", address=f"apiBase: {host}", key=f"apiKey: {key}"),
         Tool(name="Cline", address=host, key="the API key field"),
+        Tool(name="Zed", address=f"language_models.ollama.api_url: {host}", key=f"OLLAMA_API_KEY={key}"),
         Tool(name="aider", address=f"OLLAMA_API_BASE={host}", key=f"OLLAMA_API_KEY={key}"),
         Tool(name="curl", address=f"{host}/api/chat", key=f'-H "Authorization: Bearer {key}"'),
     )

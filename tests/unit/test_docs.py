@@ -17,6 +17,7 @@ from gpushare.core.errors import GpushareError, Internal, render
 from gpushare.core.model import Dialect, Kind, Outcome, Phase
 from gpushare.core.schema import settings
 from gpushare.edge.logs import FIELDS
+from gpushare.web.pages import _tools
 from tests.unit.core.test_errors import every_type, example
 from tests.unit.source import PACKAGE, ROOT, modules
 from tests.unit.test_layering import EDGE, LAYERS, OUTSIDE
@@ -253,3 +254,15 @@ def test_every_metric_is_described() -> None:
     exposed = {text for text in texts if isinstance(text, str) and re.fullmatch(r"gpushare_\w+", text)}
     shown = {name for row in rows(METRICS) for name in ticked(row[0])}
     assert {re.sub(r"_(total|info)$", "", name) for name in shown} == exposed
+
+
+def test_the_page_and_the_readme_know_the_same_tools() -> None:
+    """Who reads one of the two tables misses nothing that the other has."""
+    readme = (ROOT / "README.md").read_text().partition("## Connect a tool")[2]
+    rows = [
+        line.split("|")[1].strip(" `").replace("` ", " ")
+        for line in readme.splitlines()
+        if line.startswith("| ")
+    ]
+    shown = {tool.name.replace("SDKs", "libraries") for tool in _tools("http://atlas:11435")}
+    assert shown == set(rows[1:])
