@@ -320,8 +320,7 @@ async def test_a_reader_that_never_reads_is_given_up(tmp_path: Path) -> None:
         await know_models(gate)
         async with dial(gate.port, receive_bytes=4096) as wire:
             await wire.send(post(gate, "/api/chat", chat("#sim:tokens=20000,gather=100")))
-            entry = await gate.sim.arrived(0, path="/api/chat")
-            await entry.reached(State.CANCELLED)
+            await gate.sim.arrived(0, path="/api/chat")
             await gate.until(lambda: not gate.parts.gateway.live)
             answer = await wire.rest()
         assert not answer.endswith(b"0\r\n\r\n"), "the client could take the part for the whole"
@@ -400,7 +399,7 @@ async def test_every_limit_counts_its_hits(tmp_path: Path) -> None:
         max_body = "2kB"
         body_memory = "4kB"
         body_timeout = "100ms"
-        header_timeout = "100ms"
+        header_timeout = "2s"
         max_connections = 6
         max_connections_per_address = 6
         [queue]
@@ -421,16 +420,17 @@ async def test_every_limit_counts_its_hits(tmp_path: Path) -> None:
             await half.send(b"GET / HT")
             assert statuses(await half.rest()) == [408]
         await exchange(gate, b"nothing like it\r\n\r\n")
-        async with busy(gate), dial(gate.port) as first, dial(gate.port) as second:
+        async with busy(gate), dial(gate.port) as first:
             await first.send(post(gate, "/api/chat", chat("x" * 1500)))
             await gate.waiting(1)
             await gate.post("/api/chat", chat("x" * 500))
             await gate.post("/api/chat", chat())
-            await second.send(post(gate, "/api/chat", chat(), who="two"))
-            await gate.waiting(2)
-            await gate.post("/api/chat", chat(), who="two")
-            first.send_what_fits(b"x" * 200_000)
-            await gate.waiting(1)
+            async with dial(gate.port) as second:
+                await second.send(post(gate, "/api/chat", chat(), who="two"))
+                await gate.waiting(2)
+                await gate.post("/api/chat", chat(), who="two")
+                first.send_what_fits(b"x" * 200_000)
+                await gate.waiting(1)
         async with AsyncExitStack() as stack:
             for _ in range(6):
                 wire = await stack.enter_async_context(dial(gate.port))

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.conformance.tools import (
     exchange,
     know_models,
     post,
+    warm,
 )
 from tests.harness import Gate, chat, gateway
 from tests.unit.web.wire import statuses
@@ -254,8 +255,9 @@ async def full(folder: Path, settings: str, *waiters: str) -> AsyncIterator[Gate
 @asynccontextmanager
 async def calls_waiting(gate: Gate, *waiters: str, text: str = "waits") -> AsyncIterator[None]:
     """Keeps a call of each of these people waiting for the length of the block."""
-    async with dial(gate.port) as first, dial(gate.port) as second:
-        for number, (wire, who) in enumerate(zip((first, second), waiters, strict=False)):
+    async with AsyncExitStack() as stack:
+        for number, who in enumerate(waiters):
+            wire = await stack.enter_async_context(dial(gate.port))
             await wire.send(post(gate, "/api/chat", chat(text), who=who))
             await gate.waiting(number + 1)
         yield
@@ -291,10 +293,13 @@ async def test_the_whole_queue_is_full(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_would_wait_too_long(tmp_path: Path, path: str) -> None:
-    """A call that cannot start within its own limit is refused at once."""
-    async with full(tmp_path, "", "alice") as gate:
-        answer = await gate.post(path, body_of(path), headers={"X-Gpushare-Max-Wait": "1"})
-        check(path, answer, 429, "would_wait_too_long")
+    """A call that, by what calls have cost so far, cannot start within its own limit is refused at once."""
+    async with gateway(tmp_path) as gate:
+        await warm(gate)
+        assert (await gate.post("/api/chat", chat("#sim:ttft_ms=500,tokens=1")))[0] == 200
+        async with busy(gate), calls_waiting(gate, *["alice"] * 7):
+            answer = await gate.post(path, body_of(path), headers={"X-Gpushare-Max-Wait": "1"})
+            check(path, answer, 429, "would_wait_too_long")
 
 
 @pytest.mark.parametrize("path", DIALECTS)
