@@ -9,11 +9,15 @@ Rules:
 - Debt is forgiven only in ``level``, when nobody waits and so nobody has a grievance.
 """
 
+import heapq
+from bisect import bisect_left, insort
+
 from gpushare.core.backends import Want
-from gpushare.core.flows import Flow, Lease, Owner, Ring, Ticket, Where
+from gpushare.core.flows import TOMBSTONES_KEPT, Flow, Lease, Owner, Ring, Ticket, Where
 from gpushare.core.model import Service
 
 FORGET_AFTER_S = 3600.0
+EARLY_S = 1e-6  # far above rounding: a lease is watched from a little before it is beyond its charge
 
 
 class Accounts:
@@ -22,7 +26,8 @@ class Accounts:
     Attributes:
         class_weight: how classes share when both wait.
         virtual: charge over class weight, per class.
-        leases: leases held.
+        leases: leases held, oldest grant first; a dict, because one leaves from anywhere.
+        unstarted: those of them whose useful service has not begun.
         most_leases: the most ever held at once, which bounds credit.
         n_wait: calls waiting.
         wanted: calls waiting by what they need; holds no zeros.
@@ -36,7 +41,11 @@ class Accounts:
         self.rings = {service: Ring() for service in Service}
         self.class_weight = dict.fromkeys(Service, 1.0)
         self.virtual = dict.fromkeys(Service, 0.0)
-        self.leases: list[Lease] = []
+        self.leases: dict[Lease, None] = {}
+        self.unstarted: dict[Lease, None] = {}
+        self._due: list[tuple[float, int, float, Lease]] = []  # a heap: when, number, start of running leases
+        self._over: list[tuple[int, float, Lease]] = []  # number and start of those beyond their charge
+        self._opened = 0
         self.most_leases = 0
         self.n_wait = 0
         self.wanted: dict[Want, int] = {}
@@ -76,13 +85,20 @@ class Accounts:
         self.virtual[flow.service] += cost_s / self.class_weight[flow.service]
 
     def accrue(self, now: float) -> None:
-        """Charges what running calls have used beyond their estimates."""
-        for lease in self.leases:
-            if lease.t_start is not None:
-                used = now - lease.t_start
-                if used > lease.charged:
-                    self.debit(lease.flow, used - lease.charged)
-                    lease.charged = used
+        """Charges what running calls have used beyond their estimates.
+
+        O(calls beyond their estimates).  They are charged in the order of their grants, whatever order they
+        got there in, so that sums of floats do not depend on it.
+        """
+        while self._due and self._due[0][0] <= now:
+            _, number, start, lease = heapq.heappop(self._due)
+            if lease in self.leases:
+                insort(self._over, (number, start, lease))
+        for _, start, lease in self._over:
+            used = now - start
+            if used > lease.charged:
+                self.debit(lease.flow, used - lease.charged)
+                lease.charged = used
 
     def level(self, now: float) -> None:
         """Sets all balances to zero; what running calls have paid in advance stays paid.
@@ -145,9 +161,17 @@ class Accounts:
         self._count(lease.ticket, flow, -1)
         flow.leases.append(lease)
         flow.owner.n_run += 1
-        self.leases.append(lease)
+        self._opened += 1
+        lease.number = self._opened
+        self.leases[lease] = self.unstarted[lease] = None
         self.most_leases = max(self.most_leases, len(self.leases))
         self.debit(flow, lease.est)
+
+    def start_lease(self, lease: Lease, now: float) -> None:
+        """Begins useful service, which is charged from now where it exceeds the estimate."""
+        lease.t_start = now
+        del self.unstarted[lease]
+        heapq.heappush(self._due, (now + lease.charged - EARLY_S, lease.number, now, lease))
 
     def close_lease(self, lease: Lease, used_s: float, now: float) -> None:
         """Settles a lease: charges the difference between its true cost and what was charged."""
@@ -158,9 +182,20 @@ class Accounts:
         flow.owner.used_s += used_s
         self._due_clock += used_s / self._active_weight
         flow.leases.remove(lease)
-        self.leases.remove(lease)
+        self._drop(lease)
         flow.owner.n_run -= 1
         self._deactivate(flow, now)
+
+    def _drop(self, lease: Lease) -> None:
+        """Forgets a lease; what is left of it in the heap is cleared once that is most of the heap."""
+        del self.leases[lease]
+        self.unstarted.pop(lease, None)
+        place = bisect_left(self._over, (lease.number,))
+        if place < len(self._over) and self._over[place][2] is lease:
+            del self._over[place]
+        if len(self._due) > 2 * len(self.leases) + TOMBSTONES_KEPT:
+            self._due = [entry for entry in self._due if entry[3] in self.leases]
+            heapq.heapify(self._due)
 
     def _count(self, ticket: Ticket, flow: Flow, step: int) -> None:
         self.n_wait += step

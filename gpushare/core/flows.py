@@ -81,6 +81,7 @@ class Lease:
         t_grant: when the slot was taken.
         t_start: when useful service began, None while the model loads.
         swap: whether the model was not resident at the grant.
+        number: counts grants, so that leases have an order.
     """
 
     ticket: Ticket
@@ -92,6 +93,7 @@ class Lease:
     t_start: float | None = None
     released: bool = False
     swap: bool = False
+    number: int = 0
 
     def elapsed_s(self, now: float) -> float:
         """Returns the seconds of useful service so far."""

@@ -31,7 +31,7 @@ under-estimation and O the overdraft, two owners i and j that wait all the time 
 
     |S_i/w_i - S_j/w_j|  <=  3Q + sum over both of ([C + (N-1)(e + d)] / w + O)
 
-A pick is O(1) amortised plus O(N); it is O(flows) only when the head of the ring can use no free backend.
+A pick is O(1) amortised plus O(calls beyond their estimates, at most N); it is O(flows) only when the head of the ring can use no free backend.
 """
 
 from collections.abc import Iterable, Sequence
@@ -213,8 +213,14 @@ class Scheduler:
             self.accounts.withdraw(ticket, now)
 
     def requeue(self, lease: Lease, now: float) -> None:
-        """Gives a slot back unused and puts its ticket before the younger ones of its flow."""
+        """Gives a slot back unused and puts its ticket before the younger ones of its flow.
+
+        Raises:
+            ValueError: the call has begun, so the slot was used and the cost is the caller's.
+        """
         if not lease.released:
+            if lease.t_start is not None:
+                raise ValueError(f"the call of ticket {lease.ticket.id} has begun")
             self.finished(lease, now, used=0.0, ok=False)
             lease.ticket.lease = None
             self._enqueue(lease.ticket, now)
@@ -304,13 +310,13 @@ class Scheduler:
         """
         if lease.released or lease.t_start is not None:
             return
-        lease.t_start = now
+        self.accounts.start_lease(lease, now)
         lease.ticket.state = State.RUNNING
         lease.backend.became_resident(lease.ticket.model, now)
 
     def loaded(self, lease: Lease, now: float) -> None:
         """Notes that a lease's model answers: all that was granted for it there runs from now."""
-        for other in self.accounts.leases:
+        for other in list(self.accounts.unstarted):
             if other.backend is lease.backend and other.ticket.model == lease.ticket.model:
                 self.started(other, now)
 
@@ -339,9 +345,7 @@ class Scheduler:
         """Takes the barrier away when the last call that waited for its model has gone before the load."""
         backend, model = lease.backend, lease.ticket.model
         waiting_for_load = (
-            other.ticket.model
-            for other in self.accounts.leases
-            if other.backend is backend and other.t_start is None
+            other.ticket.model for other in self.accounts.unstarted if other.backend is backend
         )
         if backend.incoming == model and model not in waiting_for_load:
             backend.incoming = None

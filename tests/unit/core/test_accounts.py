@@ -1,6 +1,10 @@
 """Tests of balances, of levelling, and of what sharing owed."""
 
+import random
+
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from gpushare.core.accounts import FORGET_AFTER_S, Accounts
 from gpushare.core.backends import Backend
@@ -27,9 +31,10 @@ def grant(accounts: Accounts, ticket: Ticket, *, est: float, now: float, start: 
         est=est,
         charged=est,
         t_grant=now,
-        t_start=start,
     )
     accounts.open_lease(lease)
+    if start is not None:
+        accounts.start_lease(lease, start)
     return lease
 
 
@@ -47,6 +52,26 @@ def test_a_call_is_charged_its_estimate_then_its_overrun_then_its_cost() -> None
     assert (flow.deficit, accounts.charged_s, accounts.used_s) == (Q - 6.5, 6.5, 6.5)
 
 
+@given(st.lists(st.tuples(st.floats(0.1, 9.0), st.floats(0.0, 5.0)), max_size=12), st.randoms())
+def test_only_calls_beyond_their_estimates_are_charged_and_all_of_them(
+    calls: list[tuple[float, float]], rng: random.Random
+) -> None:
+    """Whatever starts and ends in between, an accrual leaves each running call charged what it has used."""
+    accounts = Accounts()
+    for est, start in calls:
+        ticket = enqueue(accounts, "alice", 0.0)
+        grant(accounts, ticket, est=est, now=0.0, start=start if rng.random() < 0.8 else None)
+    for now in (5.0, 6.0, 8.0, 11.0, 20.0):
+        accounts.accrue(now)
+        for lease in accounts.leases:
+            assert lease.charged == max(lease.est, lease.elapsed_s(now))
+        if accounts.leases:
+            lease = rng.choice(list(accounts.leases))
+            accounts.close_lease(lease, lease.elapsed_s(now), now)
+    held = sum(lease.charged for lease in accounts.leases)
+    assert accounts.charged_s == pytest.approx(accounts.used_s + held)
+
+
 def test_a_call_that_did_not_start_is_refunded() -> None:
     """The end of a call that used nothing gives the whole estimate back."""
     accounts = Accounts()
@@ -60,9 +85,9 @@ def test_levelling_forgives_all_but_what_is_paid_ahead() -> None:
     """When somebody starts to wait after nobody did, idle flows leave and running ones keep their refund."""
     accounts = Accounts()
     done = grant(accounts, enqueue(accounts, "alice", 0.0), est=4.0, now=0.0, start=0.0)
-    runs = grant(accounts, enqueue(accounts, "bob", 0.0), est=9.0, now=0.0, start=0.0)
+    runs = grant(accounts, enqueue(accounts, "bob", 0.0), est=9.0, now=0.0)
     accounts.close_lease(done, 50.0, 50.0)
-    runs.t_start = 48.0
+    accounts.start_lease(runs, 48.0)
     enqueue(accounts, "carol", 50.0)
     assert (done.flow.where, done.flow.deficit) == (Where.NONE, 0.0)
     assert (runs.flow.where, runs.flow.deficit) == (Where.OLD, -7.0)

@@ -80,7 +80,7 @@ def test_an_owners_later_calls_go_by_its_own_pace() -> None:
     tickets = [queue.send("alice") for _ in range(5)]
     for now in (0.0, 20.0):
         queue.grant(now)
-        queue.scheduler.finished(queue.scheduler.accounts.leases[0], now + 20.0)
+        queue.scheduler.finished(next(iter(queue.scheduler.accounts.leases)), now + 20.0)
     assert queue.scheduler.forecast(tickets[4], 40.0).eta_s == pytest.approx(3 * 20.0 - 20.0)
 
 

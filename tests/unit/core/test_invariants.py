@@ -37,8 +37,8 @@ def change(path: str, value: object) -> Callable[[Scheduler], None]:
             "ring": accounts.rings[Service.INTERACTIVE],
             "backend": scheduler.backends["gpu"],
             "accounts": accounts,
-            "lease": accounts.leases[0],
-            "ticket": accounts.leases[0].ticket,
+            "lease": next(iter(accounts.leases)),
+            "ticket": next(iter(accounts.leases)).ticket,
         }
         place, name = path.split(".")
         setattr(places[place], name, value)

@@ -132,6 +132,19 @@ def test_a_call_whose_dial_failed_goes_back_to_the_head() -> None:
     assert bench.grant(3.0).ticket is second
 
 
+def test_a_call_that_has_begun_cannot_go_back() -> None:
+    """Its slot was used: giving the time back would be free credit, so the attempt changes nothing."""
+    bench = Bench()
+    bench.add("alice")
+    lease = bench.grant()
+    bench.scheduler.started(lease, 0.0)
+    with pytest.raises(ValueError, match="has begun"):
+        bench.scheduler.requeue(lease, 5.0)
+    bench.scheduler.check()
+    bench.scheduler.finished(lease, 5.0)
+    assert lease.charged == 5.0
+
+
 def test_a_model_that_is_loaded_charges_from_the_start() -> None:
     """A grant for a resident model is no swap; one for another model is."""
     bench = Bench(slots=2)
