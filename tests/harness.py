@@ -130,14 +130,13 @@ class Gate:
 @contextmanager
 def every_log_line() -> Iterator[list[Any]]:
     """Collects what is logged for the block, whatever level somebody left set."""
-    calls = logging.getLogger("gpushare.calls")
-    before = calls.level
-    calls.setLevel(logging.DEBUG)
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
     try:
         with capture_logs() as lines:
             yield lines
     finally:
-        calls.setLevel(before)
+        structlog.configure(wrapper_class=before)
 
 
 @asynccontextmanager

@@ -97,14 +97,18 @@ class Watch:
         self._look()
 
     def stop(self) -> None:
-        """Watches no more."""
+        """Watches no more, and lets go of whom it would tell: two that know each other outlive their use."""
+        self._disarm()
+        self._expired, self._waiting = _tell_nobody, _nothing_waits
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
         """Reports a limit that is reached, or sleeps until the next one could be."""
-        self.stop()
+        self._disarm()
         now = self._loop.time()
         due, outcome, limit_s = min(self._due(now))
         if due == _NEVER:
@@ -142,3 +146,11 @@ class Watch:
         taken = passed - backlog
         if not backlog or taken >= self._taken + STALL_BYTES:
             self._taken, self._taken_at = taken, now
+
+
+def _tell_nobody(_error: GpushareError) -> None:
+    """Stands for what was called, once a watch has stopped."""
+
+
+def _nothing_waits() -> tuple[int, int]:
+    return 0, 0

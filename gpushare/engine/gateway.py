@@ -324,6 +324,7 @@ class Gateway:
         """Tells everybody who counts, exactly once; synchronous, so no cancellation can split it."""
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
+        live.relay = None  # it knows the live call too; left to the collector, both would outlive it for long
         for observe in self._observers:
             observe(record)
 

@@ -223,6 +223,7 @@ class LocalSlots:
             self.settle(waiter.grant, Outcome.CLIENT_GONE_RUNNING)
         else:
             self._scheduler.cancel(waiter.ticket, self._clock())
+        waiter.ticket.lease = None  # the two know each other
 
     # --- slots -----------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _guarded(request, handler, parts)
     except GpushareError as error:
         response = error_response(request, error)
+        error.__traceback__ = None  # its frames know the error and the body: left to the collector, both stay
     except web.HTTPException as error:
         response = _framework_response(request, error)
     except Exception as error:  # noqa: BLE001 - the last resort: a fault of ours must not become a hang
