@@ -400,8 +400,8 @@ async def test_every_limit_counts_its_hits(tmp_path: Path) -> None:
         body_memory = "4kB"
         body_timeout = "100ms"
         header_timeout = "2s"
-        max_connections = 6
-        max_connections_per_address = 6
+        max_connections = 8
+        max_connections_per_address = 8
         [queue]
         max_waiting = 2
         max_waiting_per_person = 1
@@ -431,12 +431,18 @@ async def test_every_limit_counts_its_hits(tmp_path: Path) -> None:
                 await gate.post("/api/chat", chat(), who="two")
                 first.send_what_fits(b"x" * 200_000)
                 await gate.waiting(1)
+        async with dial(gate.port) as one, dial(gate.port) as two:
+            await one.send(b"GET")
+            await two.send(b"GET")
+            assert statuses(await exchange(gate, b"")) == [503]  # a quarter may be without a key
+        asking = head("GET", "/api/status", f"Authorization: Bearer {gate.keys['bob']}")
         async with AsyncExitStack() as stack:
-            for _ in range(6):
+            for _ in range(8):
                 wire = await stack.enter_async_context(dial(gate.port))
-                await wire.send(b"GET")
-            await exchange(gate, b"")
-        limits = ("header_timeout", "malformed", "flood", "total")
+                await wire.send(asking)
+                await wire.until(b"}")
+            assert statuses(await exchange(gate, b"")) == [503]
+        limits = ("header_timeout", "malformed", "flood", "anonymous", "total")
         for limit in limits:
             assert await metric(gate, f'gpushare_connection_limits_total{{limit="{limit}"}}') >= 1, limit
         refused = (
