@@ -117,7 +117,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama) -> Parts:
     host = config.server.name or socket.gethostname()
     sources = Sources(
         stats=stats,
-        queue=slots.snapshot,
+        queue=slots.counts,
         ollama=lambda: monitor.view,
         names=lambda: owner_names(parts.ring),
         draining=lambda: slots.draining,

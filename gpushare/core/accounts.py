@@ -14,7 +14,7 @@ from bisect import bisect_left, insort
 
 from gpushare.core.backends import Want
 from gpushare.core.flows import TOMBSTONES_KEPT, Flow, Lease, Owner, Ring, Ticket, Where
-from gpushare.core.model import Service
+from gpushare.core.model import Lane, Service
 
 FORGET_AFTER_S = 3600.0
 EARLY_S = 1e-6  # far above rounding: a lease is watched from a little before it is beyond its charge
@@ -196,6 +196,11 @@ class Accounts:
         if len(self._due) > 2 * len(self.leases) + TOMBSTONES_KEPT:
             self._due = [entry for entry in self._due if entry[3] in self.leases]
             heapq.heapify(self._due)
+
+    def waiting(self, lane: Lane) -> list[Ticket]:
+        """Returns the calls that wait for a lane, oldest first."""
+        flows = (flow for ring in self.rings.values() for flow in ring if flow.n_wait)
+        return sorted((each for flow in flows for each in flow.waiting(lane)), key=lambda each: each.seq)
 
     def _count(self, ticket: Ticket, flow: Flow, step: int) -> None:
         self.n_wait += step

@@ -219,9 +219,14 @@ class Flow:
                 best = queue[0]
         return best
 
-    def waiting(self) -> list[Ticket]:
-        """Returns all waiting tickets, oldest first."""
-        live = (ticket for ticket in chain(*self.queues.values()) if ticket.state is State.QUEUED)
+    def asks_for(self, lane: Lane) -> bool:
+        """Whether any call of the flow waits for the lane."""
+        return any(want.lane is lane for want in self.queues)
+
+    def waiting(self, lane: Lane | None = None) -> list[Ticket]:
+        """Returns the waiting tickets of a lane, or all, oldest first."""
+        queues = (queue for want, queue in self.queues.items() if lane is None or want.lane is lane)
+        live = (ticket for ticket in chain.from_iterable(queues) if ticket.state is State.QUEUED)
         return sorted(live, key=lambda ticket: ticket.seq)
 
 

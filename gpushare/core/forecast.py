@@ -5,19 +5,27 @@ Owns: nothing; it reads the accounts.  Called by: ``core.scheduler``.
 Rules: an estimate is "about"; it cannot know who will come or leave.  The order is found by playing the ring
 forward on copies of the balances with estimated costs, without affinity and caps, so it is the order the
 queue would serve if nothing else happened.
+
+That costs as much as the queue is long.  What every admission asks is answered by a closed formula instead:
+before a call that its flow reaches once everybody has had ``need`` for each unit of weight, each other flow
+has had what its balance and ``need`` allow, or all it waits for.  It looks at a bounded number of flows and
+running calls, so in a longer queue it tells a time that is too short, never one that is too long for that.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
-from gpushare.core.flows import Flow, Ring, Ticket
+from gpushare.core.flows import Flow, Ring, Ticket, Where
 from gpushare.core.model import Lane, Service
 
 Estimate = Callable[[Ticket], float]
+
+LOOKED_AT = 32  # flows and running calls: keeps an admission constant-time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +38,18 @@ class Forecast:
 
 @dataclass(slots=True)
 class _Line:
-    """A copy of a flow that can be played forward."""
+    """A copy of a flow that can be played forward; its tickets are fetched when its turn comes."""
 
     deficit: float
     credit: float
-    tickets: deque[Ticket]
+    fetch: Callable[[], deque[Ticket]]
+    tickets: deque[Ticket] | None = None
+
+    def pop(self) -> Ticket:
+        """Takes the oldest ticket out."""
+        if self.tickets is None:
+            self.tickets = self.fetch()
+        return self.tickets.popleft()
 
 
 class Outlook:
@@ -95,15 +110,72 @@ class Outlook:
             yield ticket, Forecast(position=position, eta_s=eta)
             work += self._estimate(ticket)
 
-    def work_s(self, owner: str, service: Service, now: float) -> float:
-        """Returns the seconds until the youngest waiting call of a flow starts, by the work before it."""
-        done = mine = 0.0
-        for ticket in self._order(Lane.GENERATE, None):
-            if ticket.owner == owner and ticket.service is service:
-                mine = done
-            done += self._estimate(ticket)
-        slots = sum(each.slots for each in self._backends.values() if each.lane is Lane.GENERATE)
-        return (mine + sum(self._left_s(Lane.GENERATE, now))) / max(1, slots)
+    def starts_in_s(self, ticket: Ticket, flow: Flow, now: float) -> float | None:
+        """Returns about when a ticket that is not queued would start as the last of its flow."""
+        slots = 0 if self._paused else self._slots(ticket.lane)
+        if not slots:
+            return None
+        calls, own_s = self._asked(flow, ticket.lane)
+        eta = _by_gap(flow, calls, now)
+        if eta is None:
+            work = self._work_before_s(flow, ticket.lane, own_s)
+            free = any(each.free for each in self._backends.values() if each.lane is ticket.lane)
+            running_s = 0.0 if free and not work else self._running_s(ticket.lane, now)
+            eta = (work + running_s) / slots
+        resident = any(ticket.model in each.resident for each in self._backends.values())
+        return eta if resident else eta + self._load_s(ticket.model)
+
+    def until_last_s(self, flow: Flow, now: float) -> float:
+        """Returns about how long the work takes that is before the youngest call of a flow."""
+        calls, own_s = self._asked(flow, Lane.GENERATE)
+        work = self._work_before_s(flow, Lane.GENERATE, own_s * (1 - 1 / calls)) if calls else 0.0
+        return (work + self._running_s(Lane.GENERATE, now)) / max(1, self._slots(Lane.GENERATE))
+
+    def _work_before_s(self, flow: Flow, lane: Lane, own_s: float) -> float:
+        """Returns the work that is served before a call that has ``own_s`` of its own flow before it."""
+        accounts, service = self._accounts, flow.service
+        inside = flow.where is not Where.NONE
+        balance = flow.deficit if inside else self._quantum * flow.weight
+        need = max(0.0, own_s - balance) / flow.weight
+        work = own_s
+        for other in islice(accounts.rings[service], LOOKED_AT):
+            if not need and (other is flow or (other.where is Where.OLD and flow.where is not Where.OLD)):
+                break
+            if other is not flow:
+                work += self._turn_s(other, lane, need)
+        mine = accounts.virtual[service] if inside else accounts.woken(service)
+        mine += work / accounts.class_weight[service]
+        for beside, ring in accounts.rings.items():
+            if beside is not service and ring.n_wait:
+                turn = (mine - accounts.virtual[beside]) * accounts.class_weight[beside]
+                asked = sum(self._asked(other, lane)[1] for other in islice(ring, LOOKED_AT))
+                work += max(0.0, min(turn, asked))
+        return work
+
+    def _turn_s(self, flow: Flow, lane: Lane, need: float) -> float:
+        """Returns what a flow is served while everybody gets ``need`` for each unit of weight."""
+        turn = flow.deficit + need * flow.weight
+        calls, asked_s = self._asked(flow, lane) if turn > 0 else (0, 0.0)
+        return min(asked_s, turn + asked_s / calls / 2) if calls else 0.0
+
+    def _asked(self, flow: Flow, lane: Lane) -> tuple[int, float]:
+        """Returns how many calls of a flow wait for a lane, and about their work."""
+        calls, asked = 0, 0.0
+        for queue in (queue for want, queue in flow.queues.items() if want.lane is lane):
+            calls += len(queue)
+            asked += len(queue) * self._estimate(queue[0])
+        alive = min(calls, flow.n_wait)  # a queue may hold some that were cancelled
+        return alive, asked * alive / calls if calls else 0.0
+
+    def _slots(self, lane: Lane) -> int:
+        backends = [each for each in self._backends.values() if each.lane is lane]
+        return sum(each.slots for each in backends if each.up and not each.draining)
+
+    def _running_s(self, lane: Lane, now: float) -> float:
+        """Returns about the service that running calls of a lane still need, by those that run longest."""
+        some = list(islice(self._accounts.leases, LOOKED_AT))
+        left = sum(lease.remaining_s(now) for lease in some if lease.backend.lane is lane)
+        return left * len(self._accounts.leases) / len(some) if some else 0.0
 
     def _left_s(self, lane: Lane, now: float) -> list[float]:
         """Returns the service that running calls of a lane probably still need."""
@@ -144,7 +216,7 @@ class Outlook:
                 old.append(lines.popleft())
                 continue
             visits = 0
-            ticket = line.tickets.popleft()
+            ticket = line.pop()
             line.deficit -= self._estimate(ticket)
             if not line.tickets:
                 lines.popleft()
@@ -157,9 +229,9 @@ class Outlook:
         mine = self._accounts.flows.get((extra.owner, extra.service)) if extra else None
         new, old = (
             deque(
-                line
+                self._line(flow, lane, extra if flow is mine else None)
                 for flow in flows
-                if (line := self._line(flow, lane, extra if flow is mine else None)).tickets
+                if flow.asks_for(lane) or (extra and flow is mine)
             )
             for flows in (ring.new, ring.old)
         )
@@ -167,14 +239,12 @@ class Outlook:
             weight = (
                 self._accounts.owners[extra.owner].weight if extra.owner in self._accounts.owners else 1.0
             )
-            new.append(_Line(self._quantum * weight, self._quantum * weight, deque((extra,))))
+            new.append(_Line(self._quantum * weight, self._quantum * weight, lambda: deque((extra,))))
         return new, old
 
     def _line(self, flow: Flow, lane: Lane, extra: Ticket | None) -> _Line:
-        tickets = deque(ticket for ticket in flow.waiting() if ticket.lane is lane)
-        if extra:
-            tickets.append(extra)
-        return _Line(flow.deficit, self._quantum * flow.weight, tickets)
+        last = (extra,) if extra else ()
+        return _Line(flow.deficit, self._quantum * flow.weight, lambda: deque((*flow.waiting(lane), *last)))
 
 
 def _by_gap(flow: Flow | None, ahead: int, now: float) -> float | None:

@@ -31,11 +31,11 @@ under-estimation and O the overdraft, two owners i and j that wait all the time 
 
     |S_i/w_i - S_j/w_j|  <=  3Q + sum over both of ([C + (N-1)(e + d)] / w + O)
 
-A pick is O(1) amortised plus O(calls beyond their estimates, at most N); it is O(flows) only when the head of the ring can use no free backend.
+A pick is O(1) amortised plus O(calls beyond their estimates); it is O(flows) only when the head of the ring
+can use no free backend.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from gpushare.core import invariants, views
 from gpushare.core.accounts import Accounts
@@ -45,8 +45,9 @@ from gpushare.core.errors import RETRY_AFTER_MAX_S
 from gpushare.core.flows import Lease, State, Ticket
 from gpushare.core.forecast import Forecast, Outlook
 from gpushare.core.model import Lane, Service
+from gpushare.core.params import Params
 from gpushare.core.turns import Turn
-from gpushare.core.views import BackendView, QueueView, RunningView, ShareView, WaitingView
+from gpushare.core.views import BackendView, QueueCounts, QueueView, RunningView, ShareView, WaitingView
 
 __all__ = [
     "Backend",
@@ -54,6 +55,7 @@ __all__ = [
     "Forecast",
     "Lease",
     "Params",
+    "QueueCounts",
     "QueueView",
     "RunningView",
     "Scheduler",
@@ -63,27 +65,7 @@ __all__ = [
     "WaitingView",
 ]
 
-AFFINITY_LOADS = 2.0  # X in load times: the GPU loses about s/(s+X) to swaps of s seconds
-AFFINITY_RANGE_S = (20.0, 120.0)
 BOOKING_SLACK = 1.25  # ``Retry-After`` is spread down to 0.8 of its base: nobody shall come before the place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
-    """How the scheduler behaves.
-
-    Attributes:
-        quantum: slot-seconds per turn and unit of weight; None follows the mean cost of calls.
-        background_weight: what the background class gets for each unit of the interactive class.
-        stay_on_model: seconds a model keeps the GPU after its load while others wait for another one; None
-            derives it from load times, 0 turns affinity off.
-        estimate_cap: the largest cost charged in advance.
-    """
-
-    quantum: float | None = None
-    background_weight: float = 0.11
-    stay_on_model: float | None = None
-    estimate_cap: float = 60.0
 
 
 class Scheduler:
@@ -232,7 +214,7 @@ class Scheduler:
         gap measured, or the one the queue makes likely now, whichever is longer.
         """
         flow = self.accounts.flow(owner, service)
-        work_s = self._outlook().work_s(owner, service, now)
+        work_s = self._outlook().until_last_s(flow, now)
         gap = max(flow.gap_s or 0.0, work_s / flow.n_wait if flow.n_wait else 0.0)
         flow.booked = _book(flow.booked, gap or self.costs.mean_s(), now)
         return BOOKING_SLACK * (flow.booked - now)
@@ -270,17 +252,12 @@ class Scheduler:
         if self.swap_pending:  # the load needs the memory that an embedding might take
             free = [backend for backend in free if backend.lane is Lane.GENERATE]
         quantum = self.quantum_s
-        turn = Turn(accounts=self.accounts, free=free, now=now, quantum=quantum, stay_s=self._stay_s())
+        stay_s = self.params.stay_s(self.costs.load_s())
+        turn = Turn(accounts=self.accounts, free=free, now=now, quantum=quantum, stay_s=stay_s)
         choice = turn.choose()
         if choice is not None:
             self._grant(*choice, now=now, quantum=quantum)
         return choice
-
-    def _stay_s(self) -> float:
-        if self.params.stay_on_model is not None:
-            return self.params.stay_on_model
-        shortest, longest = AFFINITY_RANGE_S
-        return min(max(AFFINITY_LOADS * self.costs.load_s(), shortest), longest)
 
     def _grant(self, ticket: Ticket, backend: Backend, *, now: float, quantum: float) -> None:
         flow = self.accounts.flow(ticket.owner, ticket.service)
@@ -364,6 +341,12 @@ class Scheduler:
         forecasts = self._outlook().forecasts(lane, now, extra=ticket)
         return next(forecast for each, forecast in forecasts if each is ticket)
 
+    def starts_in_s(self, owner: str, service: Service, model: str, lane: Lane, now: float) -> float | None:
+        """Returns about when a call would start if it came now; rather too soon than too late, at no cost."""
+        ticket = Ticket(id="", owner=owner, service=service, model=model, lane=lane)
+        flow = self.accounts.flow(owner, service)
+        return self._outlook().starts_in_s(ticket, flow, now)
+
     def _outlook(self) -> Outlook:
         return Outlook(
             self.accounts,
@@ -374,14 +357,26 @@ class Scheduler:
             paused=self.paused_since is not None,
         )
 
+    def counts(self) -> QueueCounts:
+        """Returns the figures of the queue, without the calls in it."""
+        shares = views.shares(self.accounts)
+        return QueueCounts(
+            waiting=self.n_wait,
+            held=len(self.accounts.leases),
+            granted_total=self.granted_total,
+            released_total=self.released_total,
+            shares=shares,
+            jain=views.jain(shares),
+        )
+
     def snapshot(self, now: float) -> QueueView:
-        """Returns an immutable picture of the queue."""
+        """Returns an immutable picture of the queue, with times for the calls that are next."""
         shares = views.shares(self.accounts)
         loaded = (model for backend in self.backends.values() for model in backend.resident)
         return QueueView(
             now=now,
             running=views.running(self.accounts, now),
-            waiting=views.waiting(self._outlook(), loaded, now),
+            waiting=views.waiting(self.accounts, self._outlook(), loaded, now),
             shares=shares,
             backends=tuple(views.backend(each) for each in self.backends.values()),
             granted_total=self.granted_total,

@@ -6,11 +6,15 @@ so it may be kept and handed to any layer; it may be a moment old.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
+from gpushare.core.flows import Ticket
 from gpushare.core.forecast import Outlook
 from gpushare.core.model import Lane, Service
+
+FORECAST_MOST = 200  # calls of a lane that are told a time: nobody reads more, and each costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +81,9 @@ class BackendView:
 class QueueView:
     """An immutable picture of the queue at ``now`` (the scheduler's clock).
 
-    ``waiting`` is in the order of service as far as it can be told.  ``jain`` is Jain's index over what the
-    owners got for each second they were owed: 1 is perfectly fair; None before anybody was owed anything.
+    ``waiting`` is in the order of service for the calls that are next, then by age.  ``jain`` is Jain's index
+    over what the owners got for each second they were owed: 1 is perfectly fair; None before anybody was owed
+    anything.
     """
 
     now: float
@@ -90,6 +95,18 @@ class QueueView:
     released_total: int
     held: int
     paused_since: float | None
+    jain: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """The figures of ``QueueView`` alone: what is asked for often must not cost more in a long queue."""
+
+    waiting: int
+    held: int
+    granted_total: int
+    released_total: int
+    shares: tuple[ShareView, ...]
     jain: float | None
 
 
@@ -109,22 +126,35 @@ def running(accounts: Accounts, now: float) -> tuple[RunningView, ...]:
     )
 
 
-def waiting(outlook: Outlook, loaded: Iterable[str], now: float) -> tuple[WaitingView, ...]:
-    """Returns the waiting calls, lane by lane in the order of service."""
+def waiting(
+    accounts: Accounts, outlook: Outlook, loaded: Iterable[str], now: float
+) -> tuple[WaitingView, ...]:
+    """Returns the waiting calls, lane by lane in the order of service.
+
+    Beyond the first ``FORECAST_MOST`` of a lane they stand by age, without a time.
+    """
     resident = frozenset(loaded)
-    return tuple(
-        WaitingView(
-            id=ticket.id,
-            owner=ticket.owner,
-            service=ticket.service,
-            model=ticket.model,
-            since=ticket.since,
-            position=forecast.position + 1,
-            eta_s=forecast.eta_s,
-            swap=ticket.model not in resident,
-        )
-        for lane in Lane
-        for ticket, forecast in outlook.forecasts(lane, now)
+    rows = []
+    for lane in Lane:
+        told = list(islice(outlook.forecasts(lane, now), FORECAST_MOST))
+        rows += [_waiting(ticket, each.position, each.eta_s, resident) for ticket, each in told]
+        if len(told) == FORECAST_MOST:
+            known = {ticket for ticket, _ in told}
+            rest = [ticket for ticket in accounts.waiting(lane) if ticket not in known]
+            rows += [_waiting(ticket, len(told) + place, None, resident) for place, ticket in enumerate(rest)]
+    return tuple(rows)
+
+
+def _waiting(ticket: Ticket, before: int, eta_s: float | None, resident: frozenset[str]) -> WaitingView:
+    return WaitingView(
+        id=ticket.id,
+        owner=ticket.owner,
+        service=ticket.service,
+        model=ticket.model,
+        since=ticket.since,
+        position=before + 1,
+        eta_s=eta_s,
+        swap=ticket.model not in resident,
     )
 
 

@@ -2,7 +2,7 @@
 
 Called by: ``app``, which hands ``Metrics.render`` to the pages.
 
-Rules: nothing is counted here; each scrape reads the counters, the queue's snapshot and the last view of
+Rules: nothing is counted here; each scrape reads the counters, the queue's figures and the last view of
 Ollama.  Labels come from closed lists (``core.stats``), so input adds no series.  Names are
 ``gpushare_<noun>_<unit>``, units are seconds, bytes and ratios.
 """
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from gpushare.core.stats import Histogram, Stats
 from gpushare.core.status import OllamaView
-from gpushare.core.views import QueueView
+from gpushare.core.views import QueueCounts
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 """Label values, and the sample they belong to."""
@@ -50,7 +50,7 @@ class Sources:
     """
 
     stats: Stats
-    queue: Callable[[], QueueView]
+    queue: Callable[[], QueueCounts]
     ollama: Callable[[], OllamaView]
     names: Callable[[], Mapping[str, str]]
     draining: Callable[[], bool]
@@ -89,8 +89,9 @@ class _Collector(Collector):
         yield from _models(sources.stats)
         if sources.people:
             yield from _people(sources.stats)
-        yield from _queue(sources.queue())
-        yield from _fairness(sources)
+        queue = sources.queue()
+        yield from _queue(queue)
+        yield from _fairness(sources, queue)
         yield from _ollama(sources.ollama())
         yield _gauge("gpushare_body_bytes", "Request bodies held in memory.", sources.body_bytes())
         doors = sources.doors()
@@ -132,13 +133,13 @@ def _people(stats: Stats) -> Iterator[Metric]:
     )
 
 
-def _queue(queue: QueueView) -> Iterator[Metric]:
+def _queue(queue: QueueCounts) -> Iterator[Metric]:
     """Yields the slots, of which always granted = released + held."""
     yield _counter("gpushare_slots_granted", "Slots given to requests.", [((), queue.granted_total)])
     yield _counter("gpushare_slots_released", "Slots given back.", [((), queue.released_total)])
     yield _gauge("gpushare_slots_held", "Slots in use.", queue.held)
-    yield _gauge("gpushare_waiting_requests", "Requests in the queue.", len(queue.waiting))
-    yield _gauge("gpushare_running_requests", "Requests that hold a slot.", len(queue.running))
+    yield _gauge("gpushare_waiting_requests", "Requests in the queue.", queue.waiting)
+    yield _gauge("gpushare_running_requests", "Requests that hold a slot.", queue.held)
 
 
 def _connections(doors: Doors) -> Iterator[Metric]:
@@ -149,9 +150,8 @@ def _connections(doors: Doors) -> Iterator[Metric]:
     yield _counter("gpushare_connection_limits", hit, rows, labels=("limit",))
 
 
-def _fairness(sources: Sources) -> Iterator[Metric]:
+def _fairness(sources: Sources, queue: QueueCounts) -> Iterator[Metric]:
     """Yields what each person got and was owed, as parts of all that was used while somebody waited."""
-    queue = sources.queue()
     if queue.jain is not None:
         text = "Jain's fairness index over what each active person got for what was due: 1 is fair."
         yield _gauge("gpushare_fairness_jain_ratio", text, queue.jain)

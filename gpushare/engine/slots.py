@@ -29,7 +29,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.keys import OwnerTerms
 from gpushare.core.model import Call, Lane, Outcome, Principal
-from gpushare.core.scheduler import Forecast, QueueView, Scheduler, Ticket
+from gpushare.core.scheduler import Forecast, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
 
 DRAIN_RETRY_S = 5.0  # a restart takes about this long
@@ -181,7 +181,7 @@ class LocalSlots:
             raise QueueFull(scheduler.n_wait, self._retry_after(scheduler.refuse_any(now)))
         if not mine or self.paused or not scheduler.knows_cost(model):
             return  # nobody is turned away on a guess
-        eta = scheduler.forecast_new(who.owner, who.service, model, lane, now).eta_s
+        eta = scheduler.starts_in_s(who.owner, who.service, model, lane, now)
         if eta is not None and eta > EARLY_REFUSAL_FACTOR * max_wait_s:
             raise WouldWaitTooLong(eta, max_wait_s, self._retry_after(eta - max_wait_s))
 
@@ -323,6 +323,10 @@ class LocalSlots:
     def snapshot(self) -> QueueView:
         """Returns an immutable picture of the queue."""
         return self._scheduler.snapshot(self._clock())
+
+    def counts(self) -> QueueCounts:
+        """Returns the figures of the queue, at little cost however long it is."""
+        return self._scheduler.counts()
 
     def forecast_new(self, who: Principal, model: str) -> Forecast:
         """Returns where a call of ``who`` would stand if it came now."""

@@ -39,6 +39,39 @@ def test_a_snapshot_shows_who_runs_and_who_waits() -> None:
     assert view.jain is None
 
 
+def test_only_the_calls_that_are_next_are_told_a_time() -> None:
+    """In a long queue the rest stand by age, each with a place and without a time."""
+    scheduler = Scheduler(Params(quantum=5.0))
+    scheduler.add_backend("gpu", slots=1)
+    most = views.FORECAST_MOST
+    for number in range(most + 3):
+        scheduler.add(ticket(f"t{number}", f"o{number % 3}"), float(number))
+    rows = scheduler.snapshot(500.0).waiting
+    assert [row.position for row in rows] == list(range(1, most + 4))
+    assert [row.eta_s is None for row in rows] == [False] * most + [True] * 3
+    assert {row.id for row in rows} == {f"t{number}" for number in range(most + 3)}
+    assert [row.since for row in rows[most:]] == sorted(row.since for row in rows[most:])
+
+
+def test_the_figures_alone_are_those_of_the_whole_picture() -> None:
+    """What metrics read says the same as what the page reads."""
+    scheduler = Scheduler(Params(quantum=5.0))
+    scheduler.add_backend("gpu", slots=1)
+    for number in range(3):
+        scheduler.add(ticket(f"t{number}", "alice"), 0.0)
+    lease = scheduler.pick(0.0)
+    assert lease is not None
+    scheduler.started(lease, 0.0)
+    scheduler.finished(lease, 3.0)
+    scheduler.pick(3.0)
+    counts, view = scheduler.counts(), scheduler.snapshot(3.0)
+    assert (counts.waiting, counts.held) == (len(view.waiting), len(view.running)) == (1, 1)
+    assert (
+        (counts.granted_total, counts.released_total) == (view.granted_total, view.released_total) == (2, 1)
+    )
+    assert (counts.shares, counts.jain) == (view.shares, view.jain)
+
+
 def test_shares_tell_what_was_used_and_what_was_due() -> None:
     """An owner who had all the slot-seconds while two wanted them got twice what was due."""
     scheduler = Scheduler(Params(quantum=5.0))

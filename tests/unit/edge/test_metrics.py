@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from gpushare.core.model import Dialect, Outcome, Phase, Record, ResidentModel, Service
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
 from gpushare.core.status import OllamaView
-from gpushare.core.views import QueueView, RunningView, ShareView
+from gpushare.core.views import QueueCounts, ShareView
 from gpushare.edge.metrics import Metrics, Sources
 
 CANARY = "canary-2c9e"
@@ -38,15 +38,6 @@ CALL = Record(
     output_tokens=20,
     bytes_out=300,
 )
-RUNNING = RunningView(
-    id="r_1",
-    owner="aaaaaa",
-    service=Service.INTERACTIVE,
-    model="qwen3:8b",
-    backend="ollama",
-    started_s=1.0,
-    swap=False,
-)
 
 
 def share(owner: str, used_s: float, due_s: float) -> ShareView:
@@ -54,16 +45,12 @@ def share(owner: str, used_s: float, due_s: float) -> ShareView:
     return ShareView(owner=owner, weight=1.0, used_s=used_s, due_s=due_s, deficit_s=0.0, waiting=0, running=0)
 
 
-QUEUE = QueueView(
-    now=0.0,
-    running=(RUNNING,),
-    waiting=(),
-    shares=(share("aaaaaa", 30.0, 20.0), share("bbbbbb", 10.0, 20.0)),
-    backends=(),
+QUEUE = QueueCounts(
+    waiting=0,
+    held=1,
     granted_total=7,
     released_total=6,
-    held=1,
-    paused_since=None,
+    shares=(share("aaaaaa", 30.0, 20.0), share("bbbbbb", 10.0, 20.0)),
     jain=0.8,
 )
 VIEW = OllamaView(
@@ -85,7 +72,7 @@ class FakeDoors:
         self.events: Mapping[str, int] = {"per_address": 2}
 
 
-def metrics(stats: Stats, *, people: bool = True, queue: QueueView = QUEUE) -> Metrics:
+def metrics(stats: Stats, *, people: bool = True, queue: QueueCounts = QUEUE) -> Metrics:
     """Returns metrics over made-up sources."""
     return Metrics(
         Sources(
