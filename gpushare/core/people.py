@@ -24,7 +24,7 @@ def name_problem(name: str) -> str:
         return "a name begins with a letter or digit and does not end in a space"
     if name.startswith("gs_"):
         return "this looks like a key, not like a name"
-    scripts = {unicodedata.name(char).partition(" ")[0] for char in name if char.isalpha()}
+    scripts = {unicodedata.name(char, char).partition(" ")[0] for char in name if char.isalpha()}
     if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
         return "a name has letters of one script only"
     return ""
