@@ -43,7 +43,9 @@ class Accounts:
         self.virtual = dict.fromkeys(Service, 0.0)
         self.leases: dict[Lease, None] = {}
         self.unstarted: dict[Lease, None] = {}
-        self._due: list[tuple[float, int, float, Lease]] = []  # a heap: when, number, start of running leases
+        self._started: dict[int, Lease] = {}  # by number
+        # A heap of when, number and start; it holds no lease, so that none outlives its call.
+        self._due: list[tuple[float, int, float]] = []
         self._over: list[tuple[int, float, Lease]] = []  # number and start of those beyond their charge
         self._opened = 0
         self.most_leases = 0
@@ -91,9 +93,9 @@ class Accounts:
         got there in, so that sums of floats do not depend on it.
         """
         while self._due and self._due[0][0] <= now:
-            _, number, start, lease = heapq.heappop(self._due)
-            if lease in self.leases:
-                insort(self._over, (number, start, lease))
+            _, number, start = heapq.heappop(self._due)
+            if number in self._started:
+                insort(self._over, (number, start, self._started[number]))
         for _, start, lease in self._over:
             used = now - start
             if used > lease.charged:
@@ -171,7 +173,8 @@ class Accounts:
         """Begins useful service, which is charged from now where it exceeds the estimate."""
         lease.t_start = now
         del self.unstarted[lease]
-        heapq.heappush(self._due, (now + lease.charged - EARLY_S, lease.number, now, lease))
+        self._started[lease.number] = lease
+        heapq.heappush(self._due, (now + lease.charged - EARLY_S, lease.number, now))
 
     def close_lease(self, lease: Lease, used_s: float, now: float) -> None:
         """Settles a lease: charges the difference between its true cost and what was charged."""
@@ -190,11 +193,12 @@ class Accounts:
         """Forgets a lease; what is left of it in the heap is cleared once that is most of the heap."""
         del self.leases[lease]
         self.unstarted.pop(lease, None)
+        self._started.pop(lease.number, None)
         place = bisect_left(self._over, (lease.number,))
         if place < len(self._over) and self._over[place][2] is lease:
             del self._over[place]
         if len(self._due) > 2 * len(self.leases) + TOMBSTONES_KEPT:
-            self._due = [entry for entry in self._due if entry[3] in self.leases]
+            self._due = [entry for entry in self._due if entry[1] in self._started]
             heapq.heapify(self._due)
 
     def waiting(self, lane: Lane) -> list[Ticket]:
