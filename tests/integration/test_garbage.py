@@ -14,14 +14,19 @@ from tests.integration.leaving import STATES
 
 
 @pytest.fixture(autouse=True)
-def nothing_to_collect() -> Iterator[None]:
-    """Checks that no call outlived its end, the collector being off."""
+def nothing_to_collect(gate: Gate) -> Iterator[None]:
+    """Checks that no call, and no place in a queue, waits for the collector while the gateway runs on."""
+    assert not gate.parts.gateway.live
     gc.collect()
     gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         yield
-        assert not [each for each in gc.get_objects() if isinstance(each, LiveCall | Ticket)]
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, LiveCall | Ticket)]
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
 
 
