@@ -1,6 +1,6 @@
 """The typed configuration: every setting, its default, its bounds, and what must hold between settings.
 
-Owns: nothing; a ``Config`` is immutable and replaced whole on reload.  Rules: attribute names are the
+Owns: nothing; a ``Config`` is immutable and read once, at the start.  Rules: attribute names are the
 setting names; times are float seconds and sizes int bytes; the annotated reference is ``config.toml``, which
 a test holds equal to the defaults here.
 """

@@ -187,7 +187,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The final facts of one call: one log line, one metric increment, one ledger row, all from this value.
+    """The final facts of one call: one log line and one metric increment come from this value.
 
     The timers are absent (None) when their phase was not reached.  ``slot_s`` is the charged cost in
     slot-seconds; ``load_s`` the model-load seconds that were charged to nobody.  ``ended_at`` is wall-clock

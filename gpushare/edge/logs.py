@@ -51,7 +51,7 @@ Event = MutableMapping[str, Any]
 
 
 def configure(settings: Log, stream: TextIO | None = None) -> None:
-    """Sets the whole process's logging up.  May be called again, for example after a reload.
+    """Sets the whole process's logging up.  May be called again.
 
     Args:
         settings: level and format; ``auto`` is text where the stream is a terminal, else JSON.

@@ -1,37 +1,21 @@
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
+from gpushare.core.model import Outcome, Service
 from gpushare.core.stats import MODEL_LIMIT, OTHER, PERSON_LIMIT, Histogram, Stats
+from tests.unit import records
 
 HOUR_S = 3600.0
 NOON = 500_000 * HOUR_S
 
-CALL = Record(
-    request_id="r_1",
-    key_id="7f3a2c",
-    person="bob",
-    tool="ollama",
-    api=Dialect.OLLAMA,
-    route="/api/chat",
-    model="qwen3:8b",
-    service=Service.INTERACTIVE,
-    phase=Phase.DATA,
-    outcome=Outcome.OK,
-    status=200,
+CALL = msgspec.structs.replace(
+    records.CALL,
     ended_at=NOON,
-    waited_s=2.0,
-    first_s=2.5,
-    total_s=6.0,
-    slot_s=4.0,
-    load_s=1.0,
-    input_tokens=10,
-    output_tokens=20,
-    bytes_out=300,
 )
 
 

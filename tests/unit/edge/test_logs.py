@@ -6,39 +6,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 import structlog
 from msgspec.structs import replace
 
 from gpushare.core.config import Log
-from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
+from gpushare.core.model import Outcome, Phase
 from gpushare.edge import logs
+from tests.unit import records
 
 REPOSITORY = Path(__file__).parents[3]
 CANARY = "canary-5b1f-prompt"
 KEY = "gs_7f3a2c_V8kQzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
 
-CALL = Record(
+CALL = msgspec.structs.replace(
+    records.CALL,
     request_id="r_9f31",
-    key_id="7f3a2c",
-    person="bob",
     tool="continue",
-    api=Dialect.OLLAMA,
-    route="/api/chat",
-    model="qwen3:8b",
-    service=Service.INTERACTIVE,
-    phase=Phase.DATA,
-    outcome=Outcome.OK,
-    status=200,
     waited_s=1.25,
     connect_s=1.2512345,
     first_s=2.0,
     total_s=3.5,
     slot_s=2.2,
-    input_tokens=10,
-    output_tokens=20,
     records=21,
     bytes_out=1234,
+    load_s=None,
 )
 
 Lines = Callable[[], list[dict[str, Any]]]

@@ -9,35 +9,14 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gpushare.core.model import Dialect, Outcome, Phase, Record, ResidentModel, Service
+from gpushare.core.model import Outcome, ResidentModel
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
 from gpushare.core.status import OllamaView
 from gpushare.core.views import QueueCounts, ShareView
 from gpushare.edge.metrics import Metrics, Sources
+from tests.unit.records import CALL
 
 CANARY = "canary-2c9e"
-
-CALL = Record(
-    request_id="r_1",
-    key_id="7f3a2c",
-    person="bob",
-    tool="ollama",
-    api=Dialect.OLLAMA,
-    route="/api/chat",
-    model="qwen3:8b",
-    service=Service.INTERACTIVE,
-    phase=Phase.DATA,
-    outcome=Outcome.OK,
-    status=200,
-    waited_s=2.0,
-    first_s=2.5,
-    total_s=6.0,
-    slot_s=4.0,
-    load_s=1.0,
-    input_tokens=10,
-    output_tokens=20,
-    bytes_out=300,
-)
 
 
 def share(owner: str, used_s: float, due_s: float) -> ShareView:

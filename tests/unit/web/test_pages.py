@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from typing import Any, cast
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +17,7 @@ from gpushare import app
 from gpushare.core.config import Config, Metrics, Status
 from gpushare.core.forecast import Forecast
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
-from gpushare.core.model import Dialect, Outcome, Phase, Record, ResidentModel, Role, Service
+from gpushare.core.model import ResidentModel, Role, Service
 from gpushare.core.status import OllamaView
 from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
 from gpushare.edge.ollama import HttpOllama
@@ -24,6 +25,7 @@ from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import ConnectionLimits, make_listener
 from gpushare.web.parts import Parts
 from gpushare.web.transport import make_runner
+from tests.unit import records
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PEOPLE = ("alice", "bob", "carol")
@@ -177,21 +179,16 @@ def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
     return parser.tags
 
 
-CALL = Record(
-    request_id="r_1",
+CALL = msgspec.structs.replace(
+    records.CALL,
     key_id="aaaaaa",
     person="alice",
-    tool="ollama",
-    api=Dialect.OLLAMA,
-    route="/api/chat",
     model="qwen3-coder:30b",
-    service=Service.INTERACTIVE,
-    phase=Phase.DATA,
-    outcome=Outcome.OK,
-    status=200,
-    waited_s=2.0,
-    slot_s=4.0,
-    total_s=6.0,
+    first_s=None,
+    load_s=None,
+    input_tokens=None,
+    output_tokens=None,
+    bytes_out=0,
 )
 
 
