@@ -157,7 +157,7 @@ class LocalSlots:
         now = self._clock()
         lane = self._lane(call)
         if self.draining:
-            raise self._closing_down()
+            raise self.closing_down()
         self._refuse_over_limit(who, call.model, lane, max_wait_s=max_wait_s, now=now)
         ticket = Ticket(id=ticket_id, owner=who.owner, service=who.service, model=call.model, lane=lane)
         waiter = _Waiter(ticket, who, added=now, max_wait_s=max_wait_s)
@@ -194,7 +194,8 @@ class LocalSlots:
     def _retry_after(self, base_s: float) -> float:
         return spread_retry_s(base_s, self._jitter())
 
-    def _closing_down(self) -> Draining:
+    def closing_down(self) -> Draining:
+        """Returns the refusal of every call while the server drains."""
         return Draining(self._retry_after(DRAIN_RETRY_S))
 
     def _expire(self, waiter: _Waiter) -> None:
@@ -310,7 +311,7 @@ class LocalSlots:
     def drain(self) -> None:
         """Refuses new and waiting calls from now on; running ones finish."""
         self.draining = True
-        self.evict(lambda _: True, self._closing_down)
+        self.evict(lambda _: True, self.closing_down)
 
     def evict(self, chosen: Callable[[Principal], bool], error: Callable[[], GpushareError]) -> None:
         """Turns away every waiting call of the chosen callers."""

@@ -14,7 +14,6 @@ from gpushare.core.credentials import tool_of
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
     BodyTooLarge,
-    Draining,
     InvalidRequest,
     KeyMissing,
     NotAdmin,
@@ -29,6 +28,7 @@ from gpushare.web.parts import PARTS, PRINCIPAL, REQUEST_ID, TARGET, Parts
 from gpushare.web.transport import ResponseSink, continue_100, read_body
 
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
+BODY_RETRY_S = 5.0  # memory frees with every call that ends, and most end within seconds
 ANONYMOUS = Principal(key_id="", name="", owner="")
 MAX_WAIT_LIMIT_S = 600.0
 """Longest wait a client may ask for: beyond ten minutes every known tool has given up."""
@@ -44,7 +44,7 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
     who = authenticate(request, endpoint)
     _check_role(parts, who, endpoint)
     if parts.draining:
-        raise Draining(spread_retry_s(5.0, parts.jitter()))
+        raise parts.slots.closing_down()
     if endpoint.upload:
         return await _upload(request, endpoint, upstream_target, who)
     return await _call(request, endpoint, upstream_target, who)
@@ -86,7 +86,9 @@ async def _call(
     if declared is not None and declared > limit:
         raise BodyTooLarge(limit, declared)
     max_wait_s = _max_wait(request, parts.config.queue.max_wait)
-    share = BodyShare(parts.body_budget, who.owner, retry_after_s=spread_retry_s(5.0, parts.jitter()))
+    share = BodyShare(
+        parts.body_budget, who.owner, retry_after_s=spread_retry_s(BODY_RETRY_S, parts.jitter())
+    )
     try:
         share.take(declared or 0)
         grow = share.take if declared is None else None  # chunks: counted as they come
