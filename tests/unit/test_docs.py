@@ -17,7 +17,7 @@ from gpushare.core.errors import GpushareError, Internal, render
 from gpushare.core.model import Dialect, Kind, Outcome, Phase
 from gpushare.core.schema import settings
 from gpushare.edge.logs import FIELDS
-from gpushare.web.pages import _tools
+from gpushare.web.pages.connect import tools
 from tests.unit.core.test_errors import every_type, example
 from tests.unit.source import PACKAGE, ROOT, modules
 from tests.unit.test_layering import EDGE, LAYERS, OUTSIDE
@@ -264,5 +264,5 @@ def test_the_page_and_the_readme_know_the_same_tools() -> None:
         for line in readme.splitlines()
         if line.startswith("| ")
     ]
-    shown = {tool.name.replace("SDKs", "libraries") for tool in _tools("http://atlas:11435")}
+    shown = {tool.name.replace("SDKs", "libraries") for tool in tools("http://atlas:11435")}
     assert shown == set(rows[1:])

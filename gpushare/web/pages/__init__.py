@@ -1,0 +1,46 @@
+"""What people and machines look at: the table of the pages, their JSON, metrics and health.
+
+Called by: ``app`` (``setup``, before the catch-all route of the API).
+"""
+
+from pathlib import Path
+
+from aiohttp import web
+
+from gpushare.web.inference import alive
+from gpushare.web.pages.assets import Assets
+from gpushare.web.pages.connect import connect_page
+from gpushare.web.pages.health import alive_probe, metrics, ready_probe
+from gpushare.web.pages.render import PAGE_HEADERS, Handler, reading, setup_templates
+from gpushare.web.pages.status import status_json, status_page
+
+
+def setup(app: web.Application, *, templates: Path, static: Path) -> None:
+    """Adds the pages to the application.
+
+    Args:
+        app: gets the routes; its catch-all route must come later.
+        templates: the folder of the page templates.
+        static: the folder of the style sheet and the icons.
+    """
+    assets = Assets(static)
+    setup_templates(app, templates, asset=assets.address)
+    routes: dict[str, Handler] = {
+        "/": root,
+        "/status": status_page,
+        "/connect": connect_page,
+        "/gpushare/v1/status": status_json,
+        "/metrics": metrics,
+        "/healthz": alive_probe,
+        "/readyz": ready_probe,
+        "/static/{name}": assets.serve,
+    }
+    for path, handler in routes.items():
+        app.router.add_route("*", path, reading(handler))
+
+
+async def root(request: web.Request) -> web.Response:
+    """Sends browsers to the status page and answers everybody else as Ollama does."""
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return web.Response(status=302, headers={**PAGE_HEADERS, "Location": "/status"})
+    return alive()

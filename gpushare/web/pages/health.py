@@ -1,0 +1,51 @@
+"""What machines look at: metrics, and whether the server lives and would take a call."""
+
+from ipaddress import ip_address, ip_network
+
+from aiohttp import web
+
+from gpushare.core.errors import NetworkDenied, UnknownEndpoint
+from gpushare.core.status import readiness
+from gpushare.web.callers import client_address
+from gpushare.web.pages.render import PAGE_HEADERS
+from gpushare.web.parts import PARTS
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Returns the Prometheus page to the networks that may read it.
+
+    Raises:
+        UnknownEndpoint: the configuration turns metrics off.
+        NetworkDenied: the caller's network may not read them.
+    """
+    parts = request.app[PARTS]
+    if not parts.config.metrics.enabled:
+        raise UnknownEndpoint
+    if not _is_within(client_address(request), parts.config.metrics.allow):
+        raise NetworkDenied
+    body, content_type = parts.metrics.render(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={**PAGE_HEADERS, "Content-Type": content_type})
+
+
+async def alive_probe(_request: web.Request) -> web.Response:
+    """Says that the process answers."""
+    return web.Response(text="ok", headers=PAGE_HEADERS)
+
+
+async def ready_probe(request: web.Request) -> web.Response:
+    """Says whether a call would be admitted now, in one word."""
+    parts = request.app[PARTS]
+    obstacle = readiness(parts.monitor.view, draining=parts.draining)
+    if obstacle is None:
+        return web.Response(text="ok", headers=PAGE_HEADERS)
+    return web.Response(status=503, text=obstacle.value, headers=PAGE_HEADERS)
+
+
+def _is_within(address: str, networks: tuple[str, ...]) -> bool:
+    """Whether an address lies in one of the networks; IPv4 that came over an IPv6 socket counts as IPv4."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in ip_network(network) for network in networks)
