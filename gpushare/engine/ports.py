@@ -1,6 +1,6 @@
 """What the engine asks of the outside, as Protocols.
 
-The classes that fit them live in ``edge`` and ``web``; only ``app.py`` sees both sides.  Rules: whatever
+The classes that fit them live in ``edge`` and ``web``; only ``app`` sees both sides.  Rules: whatever
 could one day be remote is ``async``; whatever runs after a stream (``settle``, ``Observer``) is synchronous
 for ever, because a cancellation can split an await but not a plain call.
 """

@@ -1,6 +1,6 @@
 """What handlers are handed, and the typed keys to reach it.
 
-``app.py`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id, the
+``app.build`` builds one ``Parts`` and puts it under ``PARTS``; per request, the middleware puts the id, the
 checked target and the key it carries, if any, under their own keys.  Nothing is global, so nothing has to be
 reset between tests.
 """

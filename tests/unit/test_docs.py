@@ -92,7 +92,7 @@ def test_named_files_exist(page: Path) -> None:
     """A path in backquotes leads to a file or a folder; those of the package may leave it out."""
     text = page.read_text()
     named = [word for word in code_words(text) if re.fullmatch(rf"(?:{FOLDERS})/[\w./-]*", word)]
-    inside = [word for word in code_words(text) if re.fullmatch(rf"(?:{LAYER_NAMES})/[\w./-]*|app\.py", word)]
+    inside = [word for word in code_words(text) if re.fullmatch(rf"(?:{LAYER_NAMES})/[\w./-]*", word)]
     assert [word for word in named if not (ROOT / word).exists()] == []
     assert [
         word for word in inside if not ((PACKAGE / word).exists() or (PACKAGE / f"{word}.py").exists())

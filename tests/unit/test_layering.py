@@ -13,7 +13,7 @@ LAYERS = {
     "edge": {"core"},
     "engine": {"core", "engine"},
     "web": {"core", "engine", "web"},
-    "app": {"core", "edge", "engine", "web"},
+    "app": {"app", "core", "edge", "engine", "web"},
     "sim": {"core", "sim"},
     "cli": {"app", "cli", "core", "edge", "sim"},
 }

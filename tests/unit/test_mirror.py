@@ -8,7 +8,10 @@ UNIT = ROOT / "tests" / "unit"
 
 # Modules that only make sense together: a running gateway tests them.
 TOGETHER = {
-    "gpushare.app": "integration/test_calls.py",
+    "gpushare.app.build": "integration/test_calls.py",
+    "gpushare.app.keys": "integration/test_lifecycle.py",
+    "gpushare.app.process": "integration/test_lifecycle.py",
+    "gpushare.app.serving": "integration/test_lifecycle.py",
     "gpushare.web.callers": "integration/test_calls.py",
     "gpushare.web.inference": "integration/test_calls.py",
     "gpushare.web.middleware": "integration/test_calls.py",

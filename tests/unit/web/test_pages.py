@@ -122,7 +122,7 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     )
     owners = {record.name: record.owner for record in ring.records}
     ollama = HttpOllama("http://127.0.0.1:9")
-    parts = app.build_parts(config, ring, ollama)
+    parts = app.build_parts(config, ring, ollama, app.Life())
     queue = MadeUpQueue(owners)
     parts.slots = cast("LocalSlots", queue)
     loaded = ResidentModel(

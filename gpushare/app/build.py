@@ -1,0 +1,155 @@
+"""Makes every object of the server and wires them.
+
+Called by: ``app.serving``.  Rules: each object is made in ``build_parts`` and nowhere else; what it needs
+while the server lives is entered in ``Life`` beside it.
+"""
+
+import random
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gpushare import __version__
+from gpushare.app.life import Life
+from gpushare.core.config import Config
+from gpushare.core.dialects import ENDPOINTS
+from gpushare.core.keys import KeyRing
+from gpushare.core.limits import BodyBudget
+from gpushare.core.model import Lane
+from gpushare.core.scheduler import Params, Scheduler
+from gpushare.core.stats import Stats
+from gpushare.core.status import owner_names
+from gpushare.edge import logs
+from gpushare.edge.files import asset
+from gpushare.edge.metrics import Metrics, Sources
+from gpushare.edge.ollama import HttpOllama
+from gpushare.edge.upstream import HttpUpstream
+from gpushare.engine.gateway import Gateway
+from gpushare.engine.monitor import Monitor
+from gpushare.engine.slots import LocalSlots, QueueLimits
+from gpushare.web import inference, pages
+from gpushare.web.middleware import frame
+from gpushare.web.parts import PARTS, Parts
+from gpushare.web.transport import ConnectionLimits
+
+BACKEND = "ollama"
+EMBED_BACKEND = "ollama-embed"  # the embedding lane: the same Ollama, slots of its own
+
+
+def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -> Parts:
+    """Returns every object of the server, wired and not yet running; what runs is entered in ``life``."""
+    clock = time.monotonic
+    slots = LocalSlots(_scheduler(config), limits=_limits(config), clock=clock, jitter=random.random)
+    slots.set_people(ring.owners(datetime.now(UTC)))
+    stats = Stats()
+    monitor = Monitor(
+        ollama,
+        slots=slots,
+        backends=(BACKEND, EMBED_BACKEND),
+        interval_s=config.ollama.health_interval,
+        clock=clock,
+        on_models=stats.know,
+    )
+    life.tasks.append(monitor.run)
+    upstream = HttpUpstream(
+        config.ollama.url,
+        connect_timeout=config.ollama.connect_timeout,
+        send_timeout=config.ollama.send_timeout,
+    )
+    gateway = Gateway(
+        config,
+        slots=slots,
+        upstream=upstream,
+        ollama=ollama,
+        monitor=monitor,
+        observers=(stats.record, lambda record: logs.log_record(stats.closed(record))),
+        clock=clock,
+        wall=time.time,
+    )
+    host = config.server.name or socket.gethostname()
+    parts = Parts(
+        config=config,
+        ring=ring,
+        host=host,
+        own_names=_own_names(config, host),
+        gateway=gateway,
+        slots=slots,
+        monitor=monitor,
+        stats=stats,
+        metrics=Metrics(_sources(config, slots, stats, monitor, lambda: parts)),
+        body_budget=BodyBudget(config.server.body_memory),
+    )
+    return parts
+
+
+def build_app(parts: Parts) -> web.Application:
+    """Returns the web application: the pages, and behind them one handler for the API, known path or not."""
+    app = web.Application(middlewares=[frame])
+    app[PARTS] = parts
+    pages.setup(app, templates=asset("templates"), static=asset("static"))
+    for path in sorted({endpoint.path for endpoint in ENDPOINTS} - {"/"}):
+        if "{" not in path:  # a path found by name costs a third of one found by the pattern below
+            app.router.add_route("*", path, inference.dispatch)
+    app.router.add_route("*", "/{path:.*}", inference.dispatch)
+    return app
+
+
+def _sources(
+    config: Config, slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[[], Parts]
+) -> Sources:
+    """Returns where the metrics read their figures; ``parts`` exist by the first scrape."""
+    return Sources(
+        stats=stats,
+        queue=slots.counts,
+        ollama=lambda: monitor.view,
+        names=lambda: owner_names(parts().ring),
+        draining=lambda: slots.draining,
+        body_bytes=lambda: parts().body_budget.held_bytes,
+        doors=lambda: parts().connections,
+        version=__version__,
+        people=config.metrics.people,
+    )
+
+
+def _scheduler(config: Config) -> Scheduler:
+    queue = config.queue
+    scheduler = Scheduler(
+        Params(
+            quantum=queue.quantum,
+            background_weight=queue.background_weight,
+            stay_on_model=queue.stay_on_model,
+        )
+    )
+    scheduler.add_backend(BACKEND, slots=queue.slots)
+    scheduler.add_backend(EMBED_BACKEND, slots=queue.embedding_slots, lane=Lane.EMBED)
+    return scheduler
+
+
+def _limits(config: Config) -> QueueLimits:
+    queue = config.queue
+    return QueueLimits(max_waiting=queue.max_waiting, max_waiting_per_person=queue.max_waiting_per_person)
+
+
+def connection_limits(config: Config) -> ConnectionLimits:
+    """Returns the limits of client connections."""
+    server = config.server
+    return ConnectionLimits(
+        total=server.max_connections,
+        per_address=server.max_connections_per_address,
+        anonymous=max(1, server.max_connections // 4),
+        trusted=frozenset(server.trusted_proxies),
+        header_timeout_s=server.header_timeout,
+        keepalive_timeout_s=server.keepalive_timeout,
+        write_stall_s=server.write_stall,
+    )
+
+
+def _own_names(config: Config, host: str) -> frozenset[str]:
+    """Returns the names this machine answers to without a key."""
+    public = urlsplit(config.server.public_url).hostname
+    names = {host, socket.gethostname(), socket.getfqdn(), public or "localhost"}
+    return frozenset(name.lower() for name in (*names, *config.server.allowed_hosts))

@@ -1,0 +1,47 @@
+"""Keys that change while the server runs: in the key file, and by the clock.
+
+Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from gpushare.core.errors import KeyRevoked
+from gpushare.core.model import Principal
+from gpushare.edge.files import KeyFile
+from gpushare.web.parts import Parts
+
+KEY_FILE_POLL_S = 0.5
+
+_log = structlog.get_logger()
+
+
+async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
+    """Swaps in a changed key file whole; a broken one changes nothing and is logged.
+
+    Keys also begin and end by the clock, so what they grant is looked at each time.
+    """
+    while True:
+        await asyncio.sleep(KEY_FILE_POLL_S)
+        try:
+            if key_file.changed():
+                parts.ring = key_file.load()
+                _log.info("keys.loaded", people=len(parts.ring.owners(datetime.now(UTC))))
+        except Exception as error:  # noqa: BLE001 - a broken file must not stop the server
+            _log.error("keys.rejected", reason=type(error).__name__)
+        _apply_keys(parts)
+
+
+def _apply_keys(parts: Parts) -> None:
+    """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot."""
+    now = datetime.now(UTC)
+    parts.slots.set_people(parts.ring.owners(now))
+
+    def ended(who: Principal) -> bool:
+        return bool(who.key_id) and not parts.ring.active(who.key_id, now)
+
+    parts.slots.evict(ended, KeyRevoked)
+    if parts.config.auth.revoke_running == "cut":
+        parts.gateway.cut(ended, KeyRevoked)

@@ -1,0 +1,32 @@
+"""What parts want done in the life of the server: while it runs, when it closes down, and at its end.
+
+Called by: ``app.build`` enters what each object needs, beside making it; ``app.serving`` does it.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Lists to add to; entries are called in their order, those of ``on_stop`` in the reverse one.
+
+    ``tasks`` are started with the server and cancelled before its end.  ``on_drain`` is called first thing
+    when the server closes down, while every connection still works; it must not wait.  ``on_stop`` is awaited
+    when nothing is served any more.
+    """
+
+    tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    on_drain: list[Callable[[], None]] = field(default_factory=list)
+    on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def close_down(self) -> None:
+        """Calls what waits for the beginning of the end; once, however often it is asked for."""
+        while self.on_drain:
+            self.on_drain.pop(0)()
+
+    async def stop(self) -> None:
+        """Awaits what waits for the end of everything, the newest entry first."""
+        while self.on_stop:
+            await self.on_stop.pop()()

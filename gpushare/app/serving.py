@@ -1,0 +1,94 @@
+"""A gateway that serves: from its listener to the last answer.
+
+Called by: ``app.process`` for the service; the demo and the tests use ``running`` directly.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gpushare.app.build import build_app, build_parts, connection_limits
+from gpushare.app.keys import watch_keys
+from gpushare.app.life import Life
+from gpushare.core.config import Config
+from gpushare.core.errors import Restarting
+from gpushare.edge.files import KeyFile
+from gpushare.edge.ollama import HttpOllama
+from gpushare.web.parts import Parts
+from gpushare.web.transport import make_listener, make_runner
+
+DRAIN_POLL_S = 0.05
+SECOND_SIGNAL_GRACE_S = 5.0
+CLEANUP_TIMEOUT_S = 2.0  # the library may use it twice; by then everything of ours has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that serves at ``host``:``port``."""
+
+    parts: Parts
+    life: Life
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address as a client on this machine types it."""
+        return f"http://{self.host}:{self.port}"
+
+    async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
+        """Refuses new and waiting calls, lets running ones finish, then cuts what is left.
+
+        Args:
+            grace_s: how long running calls may take.
+            hurry: when set, at most five more seconds are left.
+        """
+        parts = self.parts
+        self.life.close_down()
+        parts.slots.drain()
+        deadline = time.monotonic() + grace_s
+        while parts.gateway.live and time.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_POLL_S)
+            if hurry is not None and hurry.is_set():
+                deadline = min(deadline, time.monotonic() + SECOND_SIGNAL_GRACE_S)
+                hurry = None
+        parts.gateway.cut(lambda _: True, Restarting)
+
+
+@asynccontextmanager
+async def running(
+    config: Config, key_file: KeyFile, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Running]:
+    """Serves for the length of the block; port 0 takes any free one.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    life = Life()
+    ollama = HttpOllama(config.ollama.url)
+    life.on_stop.append(ollama.close)
+    parts = build_parts(config, key_file.load(), ollama, life)
+    life.tasks.append(lambda: watch_keys(parts, key_file))
+    runner = make_runner(
+        build_app(parts), limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
+    )
+    parts.connections = runner.connections
+    await runner.setup()
+    try:
+        listener = make_listener(host, port)
+        await web.SockSite(runner, listener).start()
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(run()) for run in life.tasks]
+            yield Running(parts, life, *listener.getsockname()[:2])
+            for task in background:
+                task.cancel()
+    finally:
+        life.close_down()
+        parts.slots.drain()
+        parts.gateway.cut(lambda _: True, Restarting)
+        await runner.cleanup()
+        await life.stop()
