@@ -1,10 +1,12 @@
-"""Runs what depends on the event loop on every loop the gateway may be given."""
+"""What tests of the web layer start, and on which event loops they run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
+from gpushare.core.config import Config, Metrics, Status
+from tests.unit.web.site import Site, open_site
 from tests.unit.web.wire import Bench
 
 ON_EVERY_LOOP = {"test_protocol.py", "test_transport.py"}
@@ -29,3 +31,24 @@ async def bench() -> AsyncIterator[Bench]:
     server = Bench()
     yield server
     await server.stop()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """The pages with the default configuration."""
+    async for each in open_site(Config()):
+        yield each
+
+
+@pytest.fixture
+async def closed_site() -> AsyncIterator[Site]:
+    """The pages of a server that shows nothing without a key and has no metrics."""
+    async for each in open_site(Config(status=Status(anonymous="off"), metrics=Metrics(enabled=False))):
+        yield each
+
+
+@pytest.fixture
+async def far_site() -> AsyncIterator[Site]:
+    """The pages of a server whose metrics are for another network."""
+    async for each in open_site(Config(metrics=Metrics(allow=("10.0.0.0/8",)))):
+        yield each
