@@ -100,6 +100,7 @@ class Outcome(StrEnum):
     TIMEOUT_TOTAL = "timeout_total"
     DRAINED = "drained"
     REVOKED = "revoked"
+    CANCELLED = "cancelled"  # by its owner or an admin, from a page or a terminal
     LOST_CRASH = "lost_crash"
     INTERNAL_ERROR = "internal_error"
     INVALID = "invalid"  # the request itself was wrong: answered 4xx before the queue

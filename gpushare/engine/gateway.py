@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from gpushare.core.config import Config
 from gpushare.core.errors import (
+    Cancelled,
     CloudModel,
     GpushareError,
     Internal,
@@ -57,6 +58,7 @@ class LiveCall:
     first_s: float | None = None
     usage: Usage = field(default_factory=Usage)
     delivered: bool = True
+    cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
 
     def record(self, now: float, wall: float) -> Record:
         """Returns the final facts of the call."""
@@ -188,6 +190,25 @@ class Gateway:
             if live.relay is not None and chosen(live.who):
                 live.relay.cut(error())
 
+    def cancel(self, request_id: str, who: Principal) -> bool:
+        """Ends a call that waits or runs; people may end their own, admins anybody's.
+
+        Returns:
+            False when ``who`` may end no call of this id, because there is none or it is somebody else's.
+        """
+        live = self.live.get(request_id)
+        if live is None or live.outcome is not None or live.call.endpoint.kind is not Kind.QUEUED:
+            return False
+        own = live.who.owner == who.owner
+        if not own and not who.is_admin:
+            return False
+        live.cancelled = Cancelled(by_admin=not own)
+        if live.relay is not None:
+            live.relay.cut(live.cancelled)
+        else:
+            self.slots.withdraw(request_id, live.cancelled)
+        return True
+
     # --- the steps -------------------------------------------------------------------------------------
 
     def _begin(self, call: Call, who: Principal, *, request_id: str, tool: str) -> LiveCall:
@@ -204,11 +225,18 @@ class Gateway:
                 return await self._filtered_list(live, sink)
             return await self._relay(live, sink, lease=None)
         await self._check_model(call, who)
+        self._heed(live)
         live.phase, live.admitted = Phase.QUEUE, True
         live.queued_at = self._clock()
         async with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
             live.phase, live.lease = Phase.CONNECT, lease
+            self._heed(live)
             return await self._relay(live, sink, lease=lease)
+
+    def _heed(self, live: LiveCall) -> None:
+        """Goes no further with a call that was cancelled between two steps."""
+        if live.cancelled is not None:
+            raise live.cancelled
 
     async def _check_model(self, call: Call, who: Principal) -> None:
         """Refuses what must not wait for a slot: cloud models, hidden and unknown ones, unloading."""
@@ -324,7 +352,9 @@ class Gateway:
         """Tells everybody who counts, exactly once; synchronous, so no cancellation can split it."""
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
-        live.relay = None  # it knows the live call too; left to the collector, both would outlive it for long
+        live.relay = live.cancelled = (
+            None  # both know the live call; the collector would find them much later
+        )
         for observe in self._observers:
             observe(record)
 

@@ -319,6 +319,12 @@ class LocalSlots:
             if waiter.grant is None and chosen(waiter.who):
                 self._turn_away(waiter, error())
 
+    def withdraw(self, ticket_id: str, error: GpushareError) -> None:
+        """Turns one call away if it waits."""
+        waiter = self._waiters.get(ticket_id)
+        if waiter is not None and waiter.grant is None:
+            self._turn_away(waiter, error)
+
     # --- what others read ------------------------------------------------------------------------------
 
     def snapshot(self) -> QueueView:

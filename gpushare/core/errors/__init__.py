@@ -7,6 +7,7 @@ an error sentence.  ``render`` is used before the first byte of an answer, ``ren
 from gpushare.core.errors.answers import Rendered, error_object, render, render_event
 from gpushare.core.errors.base import RETRY_AFTER_MAX_S, Fault, GpushareError, spread_retry_s
 from gpushare.core.errors.ollama import (
+    Cancelled,
     ClientSlow,
     Internal,
     OllamaBroken,
@@ -45,6 +46,7 @@ from gpushare.core.errors.request import (
     NotAdmin,
     OriginDenied,
     RequestTimeout,
+    RequestUnknown,
     RouteRefused,
     TooManyBadKeys,
     TwoKeys,
@@ -59,6 +61,7 @@ __all__ = [
     "RETRY_AFTER_MAX_S",
     "BadJson",
     "BodyTooLarge",
+    "Cancelled",
     "ClientSlow",
     "CloudModel",
     "Denied",
@@ -90,6 +93,7 @@ __all__ = [
     "Refused",
     "Rendered",
     "RequestTimeout",
+    "RequestUnknown",
     "Restarting",
     "RouteRefused",
     "TooManyBadKeys",

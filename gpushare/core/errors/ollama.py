@@ -87,6 +87,24 @@ class Restarting(Unavailable):
         super().__init__("The server is restarting and the answer was cut off. Send the request again.")
 
 
+class Cancelled(GpushareError):
+    """410, or in-band: somebody ended the call on purpose, so nothing may send it again by itself."""
+
+    code = "cancelled"
+    status = 410
+    openai_type = "invalid_request_error"  # no type that a client repeats a request for
+    anthropic_type = "invalid_request_error"
+    outcome = Outcome.CANCELLED
+    retry = False
+
+    def __init__(self, *, by_admin: bool = False) -> None:
+        super().__init__(
+            "An admin of this server cancelled this request."
+            if by_admin
+            else "This request was cancelled, on the status page or from a terminal."
+        )
+
+
 class Internal(GpushareError):
     """500: a fault of ours; what was done before it is not known, so no automatic retry."""
 

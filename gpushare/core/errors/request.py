@@ -255,6 +255,19 @@ class ModelUnknown(GpushareError):
         super().__init__(f"model '{model}' not found")
 
 
+class RequestUnknown(GpushareError):
+    """404: no request of this id that the caller may end; somebody else's looks like none."""
+
+    code = "request_unknown"
+    status = 404
+    openai_type = "not_found_error"
+    anthropic_type = "not_found_error"
+    outcome = Outcome.INVALID
+
+    def __init__(self) -> None:
+        super().__init__("No request of yours with this id waits or runs. It may have ended already.")
+
+
 class UnknownEndpoint(GpushareError):
     """404: a path outside the route table."""
 

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
+from gpushare.web.pages.cancel import cancel_json
 from gpushare.web.pages.connect import connect_page
 from gpushare.web.pages.health import alive_probe, metrics, ready_probe
-from gpushare.web.pages.render import PAGE_HEADERS, Handler, reading, setup_templates
+from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
 
 
@@ -37,6 +38,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
     }
     for path, handler in routes.items():
         app.router.add_route("*", path, reading(handler))
+    app.router.add_route("*", "/gpushare/v1/queue/{id}", by_method(DELETE=cancel_json))
 
 
 async def root(request: web.Request) -> web.Response:

@@ -74,13 +74,19 @@ def setup_templates(app: web.Application, folder: Path, *, asset: Callable[[str]
 
 def reading(handler: Handler) -> Handler:
     """Returns a handler that answers GET and HEAD alone."""
+    return by_method(GET=handler, HEAD=handler)
 
-    async def read_only(request: web.Request) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(("GET", "HEAD"))
+
+def by_method(**handlers: Handler) -> Handler:
+    """Returns a handler that gives each method to its own one, and answers 405 to all others."""
+
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        handler = handlers.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(tuple(handlers))
         return await handler(request)
 
-    return read_only
+    return dispatch
 
 
 def plain_page(request: web.Request, title: str) -> Page:

@@ -8,6 +8,7 @@ import pytest
 from gpushare.core.config import Config
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
+    Cancelled,
     CloudModel,
     Fault,
     GpushareError,
@@ -415,3 +416,96 @@ async def test_an_upload_streams_and_is_recorded() -> None:
     )
     assert answered == (201, "", b"abcd")
     assert [(record.outcome, record.admitted) for record in desk.records] == [(Outcome.OK, True)]
+
+
+async def waits_behind(
+    desk: Desk, **fields: object
+) -> tuple[asyncio.Future[FakeSink], asyncio.Future[FakeSink]]:
+    """Returns a call of somebody else's that runs, and one of alice's (``r_1``) that waits behind it."""
+    desk.upstream.play = begin
+    first = asyncio.ensure_future(desk.handle(generate(), person(owner="x"), request_id="r_0"))
+    await desk.upstream.opened.wait()
+    second = asyncio.ensure_future(desk.handle(generate(), person(**fields), request_id="r_1"))
+    while desk.scheduler.n_wait != 1:
+        await asyncio.sleep(0)
+    return first, second
+
+
+async def test_a_waiting_call_can_be_cancelled() -> None:
+    """It leaves the queue at once with an error that no client repeats, and Ollama never hears of it."""
+    desk = Desk()
+    first, second = await waits_behind(desk)
+    assert desk.gateway.cancel("r_1", person())
+    assert desk.scheduler.n_wait == 0
+    with pytest.raises(Cancelled) as caught:
+        await second
+    assert (caught.value.status, caught.value.retry) == (410, False)
+    assert len(desk.upstream.requests) == 1
+    (record,) = desk.records
+    assert (record.outcome, record.phase, record.status) == (Outcome.CANCELLED, Phase.QUEUE, 410)
+    assert desk.gateway.cancel("r_0", person(owner="x"))
+    await first
+
+
+async def test_a_running_call_can_be_cancelled() -> None:
+    """Its stream ends with the error, Ollama's connection is closed and the slot goes to the next."""
+    desk = Desk()
+    first, second = await waits_behind(desk)
+    assert desk.gateway.cancel("r_0", person(owner="x"))
+    assert desk.upstream.exchange.aborted
+    sink = await first
+    assert b"cancelled" in sink.body.splitlines()[-1]
+    assert desk.records[0].outcome is Outcome.CANCELLED
+    assert not desk.gateway.cancel("r_0", person(owner="x")), "it has ended already"
+    assert desk.gateway.cancel("r_1", person(owner="y", role=Role.ADMIN)), "an admin may end anybody's"
+    with pytest.raises(Cancelled, match="An admin"):
+        await second
+
+
+async def test_nobody_else_s_call_can_be_cancelled() -> None:
+    """Another owner's call is as unknown as one that is not there; another key of the owner will do."""
+    desk = Desk()
+    first, second = await waits_behind(desk)
+    assert not desk.gateway.cancel("r_1", person(owner="bbbbbb"))
+    assert not desk.gateway.cancel("r_9", person())
+    assert desk.scheduler.n_wait == 1
+    assert desk.gateway.cancel("r_1", person(key_id="cccccc"))
+    first.cancel()
+    assert isinstance((await asyncio.gather(first, second, return_exceptions=True))[1], Cancelled)
+
+
+async def test_a_call_that_has_a_slot_but_has_not_woken_up_can_be_cancelled() -> None:
+    """The grant goes back unused and Ollama never hears of the call."""
+    desk = Desk()
+    first, second = await waits_behind(desk)
+    desk.gateway.cancel("r_0", person(owner="x"))
+    assert desk.slots.snapshot().held == 1, "the slot has gone to r_1, whose task has not run yet"
+    assert desk.gateway.live["r_1"].lease is None
+    assert desk.gateway.cancel("r_1", person())
+    with pytest.raises(Cancelled):
+        await second
+    await first
+    assert len(desk.upstream.requests) == 1
+    assert desk.slots.snapshot().held == 0
+    assert [record.outcome for record in desk.records] == [Outcome.CANCELLED] * 2
+
+
+async def test_a_call_can_be_cancelled_before_it_is_in_the_queue() -> None:
+    """A call whose model is still being looked up never gets a place."""
+    desk = Desk()
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(model: str) -> bool:
+        entered.set()
+        await go_on.wait()
+        return True
+
+    desk.monitor.knows = slowly  # type: ignore[method-assign]
+    call = asyncio.ensure_future(desk.handle(generate()))
+    await entered.wait()
+    assert desk.gateway.cancel("r_1", person())
+    go_on.set()
+    with pytest.raises(Cancelled):
+        await call
+    assert desk.upstream.requests == []
+    assert [(record.outcome, record.phase) for record in desk.records] == [(Outcome.CANCELLED, Phase.REQUEST)]

@@ -1,0 +1,129 @@
+"""Calls that somebody cancels: the tool is told in its own format, Ollama stops, and nothing stays behind."""
+
+import asyncio
+import json
+
+import pytest
+
+from gpushare.sim import State
+from tests.conformance.tools import DIALECTS, body_of, busy, calls, error_of, frames, know_models, last_done
+from tests.harness import Gate, chat
+
+LONG = "#sim:tokens=3000,delay_ms=2"
+
+
+async def cancel(gate: Gate, request_id: str, *, who: str | None = "alice") -> tuple[int, bytes]:
+    """Cancels a call and returns status and body of the answer."""
+    status, _, body = await gate.request("DELETE", f"/gpushare/v1/queue/{request_id}", who=who)
+    return status, body
+
+
+def live_id(gate: Gate, person: str = "alice") -> str:
+    """Returns the id of a person's one call."""
+    (found,) = [key for key, live in gate.parts.gateway.live.items() if live.who.name == person]
+    return found
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+@pytest.mark.parametrize("who", ["alice", "root"])
+async def test_a_waiting_call_is_cancelled(gate: Gate, path: str, who: str) -> None:
+    """P3: it leaves the queue at once with 410 in its dialect, and Ollama never hears of it."""
+    await know_models(gate)
+    async with busy(gate) as holder, asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(gate.post(path, body_of(path, "waits")))
+        await gate.waiting(1)
+        request_id = live_id(gate)
+        assert await cancel(gate, request_id, who=who) == (
+            200,
+            json.dumps({"schema": "gpushare.cancelled/1", "id": request_id}, separators=(",", ":")).encode(),
+        )
+        status, headers, body = await call
+        assert gate.parts.slots.snapshot().waiting == ()
+        assert calls(gate) == [holder]
+    assert (status, headers["x-should-retry"]) == (410, "false")
+    assert error_of(path, body) == (
+        "This request was cancelled, on the status page or from a terminal."
+        if who == "alice"
+        else "An admin of this server cancelled this request."
+    )
+    await gate.until(lambda: len(gate.logs) and last_done(gate)["outcome"] == "ok")
+    assert {line["outcome"]: line["phase"] for line in gate.logs if line["event"] == "request.done"} == {
+        "cancelled": "queue",
+        "ok": "data",
+    }
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_a_running_stream_is_cancelled(gate: Gate, path: str) -> None:
+    """P4: its last record is the error, the slot is free and Ollama's connection closed."""
+    await know_models(gate)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(gate.post(path, body_of(path, LONG, stream=True)))
+        entry = await gate.sim.arrived(0, path=path)
+        await entry.reached(State.STREAMING)
+        await gate.until(
+            lambda: any(live.relay and live.relay.records for live in gate.parts.gateway.live.values())
+        )
+        assert (await cancel(gate, live_id(gate)))[0] == 200
+        await entry.reached(State.CANCELLED)
+        status, _, body = await call
+    assert status == 200
+    last = json.loads(body.splitlines()[-1]) if path == "/api/chat" else frames(body)[-1]
+    assert "cancelled" in json.dumps(last["error"])
+    await gate.until(lambda: not gate.parts.gateway.live)
+    assert (last_done(gate)["outcome"], last_done(gate)["status"]) == ("cancelled", 200)
+    assert gate.parts.slots.snapshot().held == 0
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_a_call_without_a_byte_yet_is_cancelled(gate: Gate, path: str) -> None:
+    """While Ollama evaluates the prompt nothing is out, so the answer is still a 410."""
+    await know_models(gate)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(gate.post(path, body_of(path, "#sim:ttft_ms=60000")))
+        entry = await gate.sim.arrived(0, path=path)
+        await entry.reached(State.PROMPT)
+        assert (await cancel(gate, live_id(gate)))[0] == 200
+        await entry.reached(State.CANCELLED)
+        status, headers, body = await call
+    assert (status, headers["x-should-retry"]) == (410, "false")
+    assert "cancelled" in error_of(path, body)
+
+
+async def test_the_next_one_gets_the_slot(gate: Gate) -> None:
+    """Whoever waits behind a cancelled call starts at once."""
+    await know_models(gate)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(gate.post("/api/chat", chat("#sim:ttft_ms=60000")))
+        entry = await gate.sim.arrived(0, path="/api/chat")
+        await entry.reached(State.PROMPT)
+        after = tasks.create_task(gate.post("/api/chat", chat("next"), who="bob"))
+        await gate.waiting(1)
+        assert (await cancel(gate, live_id(gate)))[0] == 200
+        assert (await call)[0] == 410
+        assert (await after)[0] == 200
+
+
+async def test_another_s_call_is_as_unknown_as_none(gate: Gate) -> None:
+    """S24: a foreign id, an unknown one and a malformed one get the same bytes, and the call goes on."""
+    await know_models(gate)
+    async with busy(gate, who="carol"):
+        foreign = live_id(gate, "carol")
+        answers = set()
+        for request_id in (foreign, "r_" + "0" * (len(foreign) - 2), "nonsense"):
+            status, headers, body = await gate.request("DELETE", f"/gpushare/v1/queue/{request_id}")
+            own = headers["X-Gpushare-Request"].encode()
+            answers.add((status, body.replace(own, b"")))
+        ((status, body),) = answers
+        assert status == 404
+        assert json.loads(body)["error"]["code"] == "request_unknown"
+        assert (await cancel(gate, foreign, who=None))[0] == 401
+        assert foreign in gate.parts.gateway.live
+
+
+async def test_only_calls_of_the_queue_are_cancelled(gate: Gate) -> None:
+    """An ended call is unknown; the address takes DELETE alone."""
+    _, headers, _ = await gate.post("/api/chat", chat("#sim:tokens=1"))
+    assert (await cancel(gate, headers["X-Gpushare-Request"]))[0] == 404
+    status, headers, _ = await gate.request("GET", "/gpushare/v1/queue/r_1")
+    assert (status, headers["Allow"]) == (405, "DELETE")
