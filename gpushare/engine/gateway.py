@@ -10,8 +10,9 @@ Rules:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+from msgspec import Struct
 
 from gpushare.core.config import Config
 from gpushare.core.errors import (
@@ -27,9 +28,9 @@ from gpushare.core.lists import filter_list
 from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, UpstreamRequest, Usage
 from gpushare.core.names import is_cloud, may_use
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Lease, Observer, OllamaApi, Sink, Upstream
+from gpushare.engine.ports import Observer, OllamaApi, Sink, Upstream
 from gpushare.engine.relay import Deadlines, Relay, RelayEnd
-from gpushare.engine.slots import LocalSlots
+from gpushare.engine.slots import HeldSlot, LocalSlots
 
 LIST_TIMEOUT_S = 2.5  # some tools give a list 5 s; Ollama's /api/ps can hang on its own locks
 FACTS_TIMEOUT_S = 30.0  # /api/show reads a model file from disk
@@ -38,9 +39,11 @@ TURNED_AWAY = (Outcome.REJECTED_QUEUE_FULL, Outcome.REJECTED_KEY_LIMIT)
 LISTS = ("/api/tags", "/api/ps", "/v1/models")
 
 
-@dataclass(slots=True, kw_only=True)
-class LiveCall:
-    """One call while it lives: what the status page shows of it and what its record is made from."""
+class LiveCall(Struct, eq=False, kw_only=True):
+    """One call while it lives: what the status page shows of it and what its record is made from.
+
+    Fits ``engine.ports.Progress``: the relay tells it how far the answer has come, and it tells the slot.
+    """
 
     call: Call
     who: Principal
@@ -51,14 +54,32 @@ class LiveCall:
     outcome: Outcome | None = None
     status: int = 0
     admitted: bool = False
-    lease: Lease | None = None
+    lease: HeldSlot | None = None
     relay: Relay | None = None
     queued_at: float | None = None
     connect_s: float | None = None
     first_s: float | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     delivered: bool = True
     cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
+
+    def sent(self) -> None:
+        """The request is on its way."""
+        self.phase = Phase.FIRST
+        if self.lease is not None:
+            self.lease.sent()
+
+    def first_byte(self) -> None:
+        """The first byte of the answer arrived."""
+        self.phase = Phase.DATA
+        if self.lease is not None:
+            self.lease.first_byte()
+
+    def answered(self, outcome: Outcome) -> None:
+        """The answer is decided: the slot is free from now on."""
+        self.outcome = outcome
+        if self.lease is not None:
+            self.lease.settle(outcome)
 
     def record(self, now: float, wall: float) -> Record:
         """Returns the final facts of the call."""
@@ -223,15 +244,16 @@ class Gateway:
             self._check_visible(call, who)
             if who.models and call.endpoint.path in LISTS:
                 return await self._filtered_list(live, sink)
-            return await self._relay(live, sink, lease=None)
+            return await self._relay(live, sink)
         await self._check_model(call, who)
         self._heed(live)
         live.phase, live.admitted = Phase.QUEUE, True
         live.queued_at = self._clock()
-        async with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
+        with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
+            await lease.turn()
             live.phase, live.lease = Phase.CONNECT, lease
             self._heed(live)
-            return await self._relay(live, sink, lease=lease)
+            return await self._relay(live, sink)
 
     def _heed(self, live: LiveCall) -> None:
         """Goes no further with a call that was cancelled between two steps."""
@@ -254,38 +276,20 @@ class Gateway:
         if call.model and who.models and not may_use(who.models, call.model):
             raise ModelUnknown(call.asked)
 
-    async def _relay(self, live: LiveCall, sink: Sink, *, lease: Lease | None) -> RelayEnd:
+    def _relay(self, live: LiveCall, sink: Sink) -> Awaitable[RelayEnd]:
         call = live.call
-
-        def sent() -> None:
-            live.phase = Phase.FIRST
-            if lease is not None:
-                lease.sent()
-
-        def first_byte() -> None:
-            live.phase = Phase.DATA
-            if lease is not None:
-                lease.first_byte()
-
-        def answered(outcome: Outcome) -> None:
-            live.outcome = outcome
-            if lease is not None:
-                lease.settle(outcome)
-
         relay = live.relay = Relay(
             call=call,
             sink=sink,
             request_id=live.request_id,
             headers=self._headers(live),
             deadlines=self._deadlines(call),
-            on_sent=sent,
-            on_first_byte=first_byte,
-            on_answered=answered,
+            progress=live,
         )
         request = UpstreamRequest(
             method=call.endpoint.method, target=call.target, body=call.body, content_type=call.content_type
         )
-        return await relay.run(self._upstream, request)
+        return relay.run(self._upstream, request)
 
     async def _filtered_list(self, live: LiveCall, sink: Sink) -> RelayEnd:
         """Answers a list for a key that may not see every model."""

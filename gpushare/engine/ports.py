@@ -6,7 +6,7 @@ for ever, because a cancellation can split an await but not a plain call.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from gpushare.core.errors import Fault
@@ -90,7 +90,14 @@ class Sink(Protocol):
 
 
 class Lease(Protocol):
-    """A held slot."""
+    """A place in the queue, then a held slot; the properties are for after ``turn``."""
+
+    async def turn(self) -> None:
+        """Waits for a fair turn.
+
+        Raises:
+            GpushareError: waited too long, paused or draining.
+        """
 
     @property
     def backend(self) -> str:
@@ -121,12 +128,25 @@ class Lease(Protocol):
 class Slots(Protocol):
     """The scheduler in asyncio clothes."""
 
-    def lease(self, call: Call, who: Principal) -> AbstractAsyncContextManager[Lease]:
-        """Waits for a fair turn; leaving the block settles.
+    def lease(self, call: Call, who: Principal) -> AbstractContextManager[Lease]:
+        """Queues a call; leaving the block gives back whatever it holds by then.
 
         Raises:
-            GpushareError: refused at once, waited too long, paused or draining.
+            GpushareError: refused at once.
         """
+
+
+class Progress(Protocol):
+    """Told how far an answer has come; synchronous."""
+
+    def sent(self) -> None:
+        """The request is on its way."""
+
+    def first_byte(self) -> None:
+        """The first byte of an answer that is no error arrived."""
+
+    def answered(self, outcome: Outcome) -> None:
+        """The answer is decided; told exactly once."""
 
 
 Observer = Callable[[Record], None]

@@ -8,7 +8,7 @@ to the sink.  Nothing on that path waits, logs, makes an object per record or to
 
 An answer is *decided* once: its end mark came, its message ended, it failed, a deadline passed, somebody cut
 it or the client left.  At that instant, in one synchronous block, the connection to Ollama is aborted and
-``on_answered`` is called, which frees the slot; only then does the client get what it has not taken yet.
+``Progress.answered`` is told, which frees the slot; only then does the client get what it has not taken yet.
 
 Rules:
 - Streams release whole records only, so an error record can always follow.  A stream that breaks ends with
@@ -20,7 +20,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -39,7 +39,7 @@ from gpushare.core.errors import (
 from gpushare.core.framing import RecordCutter
 from gpushare.core.model import Call, Kind, Outcome, UpstreamRequest, Usage
 from gpushare.engine.deadlines import Deadlines, Watch
-from gpushare.engine.ports import Exchange, Sink, Upstream
+from gpushare.engine.ports import Exchange, Progress, Sink, Upstream
 
 __all__ = ["Deadlines", "Relay", "RelayEnd"]
 
@@ -76,9 +76,7 @@ class Relay:
 
     Args:
         headers: what every answer of ours carries, besides what comes from Ollama.
-        on_sent: called when the request is on its way.
-        on_first_byte: called at the first byte of an answer that is no error.
-        on_answered: called exactly once, when the answer is decided.
+        progress: told how far the answer has come.
 
     Attributes:
         bytes_out: body bytes handed to the sink.
@@ -92,18 +90,14 @@ class Relay:
         request_id: str,
         headers: Mapping[str, str],
         deadlines: Deadlines,
-        on_sent: Callable[[], None],
-        on_first_byte: Callable[[], None],
-        on_answered: Callable[[Outcome], None],
+        progress: Progress,
     ) -> None:
         self._call = call
         self._sink = sink
         self._request_id = request_id
         self._headers = dict(headers)
         self._finish_s = deadlines.finish_s
-        self._on_sent = on_sent
-        self._on_first_byte = on_first_byte
-        self._on_answered = on_answered
+        self._progress = progress
         self._cutter = RecordCutter(call.framing)
         self._tap = UsageTap(call.endpoint.path, call.framing)
         self._held: bytearray | None = None if call.streaming else bytearray()
@@ -182,7 +176,7 @@ class Relay:
         """Takes what one read brought and passes its whole records on."""
         if self._watch.first_at is None and self._status < 400:
             self._watch.first_byte()
-            self._on_first_byte()
+            self._progress.first_byte()
         if self._held is not None:
             self._hold(self._held, data)
             return
@@ -223,7 +217,7 @@ class Relay:
         if self._outcome is not None:  # cut while it was dialled
             return
         self._connected_at = self._watch.sent()
-        self._on_sent()
+        self._progress.sent()
         self._sink.set_flow(self._pause, self._resume)
 
     async def _dial(self, upstream: Upstream, request: UpstreamRequest) -> Exchange:
@@ -356,7 +350,7 @@ class Relay:
         self._let_go()
         if not self._decided.done():
             self._decided.set_result(None)
-        self._on_answered(outcome)
+        self._progress.answered(outcome)
         return True
 
     def _finish(self, outcome: Outcome) -> None:

@@ -4,18 +4,18 @@ Owns: the futures and timers of waiting calls.  Called by: ``engine.gateway`` (`
 (what is resident), ``app`` (limits, drain, pause).
 
 Rules:
-- Only ``lease`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11
-  the last can swallow a cancellation that meets a result (cpython 86296).
+- Only ``wait`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11 the
+  last can swallow a cancellation that meets a result (cpython 86296).
 - The slot is taken in ``pump``, in the same step as the decision, not when the waiting task wakes up.
-- One ``finally`` covers the wait and the use.  A grant that meets a cancellation is given on there, so no
+- One ``with`` covers the wait and the use.  A grant that meets a cancellation is given on there, so no
   order of grant, cancel and time-out can lose a slot.
 - Settling is synchronous and idempotent.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from gpushare.core.errors import (
     Draining,
@@ -44,60 +44,92 @@ class QueueLimits:
     max_waiting_per_person: int = 8
 
 
-class _Waiter:
-    """One call from admission to the end of its lease."""
+class HeldSlot:
+    """One call from its admission to the end of its lease: a place in the queue, then a slot.
 
-    __slots__ = ("added", "future", "grant", "max_wait_s", "ticket", "timer", "who")
+    Fits ``engine.ports.Lease``.  A context manager: leaving its block is the one way out, whatever happened
+    in between.
 
-    def __init__(self, ticket: Ticket, who: Principal, *, added: float, max_wait_s: float) -> None:
+    Attributes:
+        added: when it was admitted, on the clock of the slots.
+        grant: the scheduler's decision, None while the call waits.
+        future: what ``turn`` awaits, None while nobody does.
+    """
+
+    __slots__ = ("_slots", "added", "future", "grant", "max_wait_s", "ticket", "timer", "who")
+
+    def __init__(
+        self, slots: "LocalSlots", ticket: Ticket, who: Principal, *, added: float, max_wait_s: float
+    ) -> None:
+        self._slots = slots
         self.ticket = ticket
         self.who = who
         self.added = added
         self.max_wait_s = max_wait_s
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.grant: Grant | None = None
 
+    def __enter__(self) -> Self:
+        return self
 
-class HeldSlot:
-    """The ``Lease`` handed to the gateway."""
+    def __exit__(self, *_exc: object) -> None:
+        self._slots.leave(self)
 
-    __slots__ = ("_grant", "_sent", "_slots", "waited_s")
+    async def turn(self) -> None:
+        """Waits for a fair turn; returns at once where a slot is free and nobody goes first.
 
-    def __init__(self, slots: "LocalSlots", grant: Grant, waited_s: float) -> None:
-        self._slots = slots
-        self._grant = grant
-        self._sent = False
-        self.waited_s = waited_s
+        Raises:
+            GpushareError: WaitedTooLong, Paused, Draining or the error given to ``evict``.
+        """
+        self._slots.pump()
+        if self.grant is None:
+            await self._slots.wait(self)
+
+    @property
+    def held(self) -> Grant:
+        """The grant.
+
+        Raises:
+            AssertionError: the call still waits.
+        """
+        if self.grant is None:
+            raise AssertionError(self.ticket.id)
+        return self.grant
 
     @property
     def backend(self) -> str:
         """The backend's name."""
-        return self._grant.backend.name
+        return self.held.backend.name
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds from admission to the grant."""
+        return self.held.t_grant - self.added
 
     @property
     def swap(self) -> bool:
         """Whether the model was not resident at the grant."""
-        return self._grant.swap
+        return self.held.swap
 
     @property
     def slot_s(self) -> float:
         """Slot-seconds charged; final once settled."""
-        return self._grant.charged
+        return self.held.charged
 
     def sent(self) -> None:
         """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
-        self._sent = True
-        if not self._grant.swap:
-            self._slots.started(self._grant)
+        grant = self.held
+        if not grant.swap:
+            self._slots.started(grant)
 
     def first_byte(self) -> None:
         """Starts charging at the latest now, and tells the scheduler that the model is there."""
-        self._slots.loaded(self._grant)
+        self._slots.loaded(self.held)
 
     def settle(self, outcome: Outcome) -> None:
         """Gives the slot back; see ``LocalSlots.settle``."""
-        self._slots.settle(self._grant, outcome)
+        self._slots.settle(self.held, outcome)
 
 
 class LocalSlots:
@@ -123,7 +155,7 @@ class LocalSlots:
         self._clock = clock
         self._jitter = jitter
         self._people: Mapping[str, OwnerTerms] = {}
-        self._waiters: dict[str, _Waiter] = {}
+        self._waiters: dict[str, HeldSlot] = {}
         self._beside: set[str] = set()
         self._pumping = False
         self.draining = False
@@ -131,40 +163,29 @@ class LocalSlots:
 
     # --- waiting ---------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lease(
-        self, call: Call, who: Principal, *, ticket_id: str, max_wait_s: float
-    ) -> AsyncIterator[HeldSlot]:
-        """Waits for a fair turn and holds the slot for the block.
+    def lease(self, call: Call, who: Principal, *, ticket_id: str, max_wait_s: float) -> HeldSlot:
+        """Puts a call in its owner's queue; enter the result at once, and await its ``turn`` inside.
 
         Raises:
-            GpushareError: Draining, PersonLimit, QueueFull, WouldWaitTooLong at once; WaitedTooLong, Paused,
-                Draining or the error given to ``evict`` later.
+            GpushareError: Draining, PersonLimit, QueueFull or WouldWaitTooLong.
         """
-        waiter = self._admit(call, who, ticket_id=ticket_id, max_wait_s=max_wait_s)
-        try:
-            self.pump()
-            await waiter.future
-            grant = waiter.grant
-            if grant is None:  # only a granted waiter's future has a result
-                raise AssertionError(ticket_id)
-            yield HeldSlot(self, grant, self._clock() - waiter.added)
-        finally:
-            self._leave(waiter)
-
-    def _admit(self, call: Call, who: Principal, *, ticket_id: str, max_wait_s: float) -> _Waiter:
-        """Puts a call in its owner's queue, or refuses it."""
         now = self._clock()
         lane = self._lane(call)
         if self.draining:
             raise self.closing_down()
         self._refuse_over_limit(who, call.model, lane, max_wait_s=max_wait_s, now=now)
         ticket = Ticket(id=ticket_id, owner=who.owner, service=who.service, model=call.model, lane=lane)
-        waiter = _Waiter(ticket, who, added=now, max_wait_s=max_wait_s)
-        waiter.timer = asyncio.get_running_loop().call_later(max_wait_s, self._expire, waiter)
+        waiter = HeldSlot(self, ticket, who, added=now, max_wait_s=max_wait_s)
         self._waiters[ticket_id] = waiter
         self._scheduler.add(ticket, now)
         return waiter
+
+    async def wait(self, waiter: HeldSlot) -> None:
+        """Waits for a grant; called by ``HeldSlot.turn`` alone."""
+        loop = asyncio.get_running_loop()
+        waiter.future = loop.create_future()
+        waiter.timer = loop.call_later(waiter.max_wait_s, self._expire, waiter)
+        await waiter.future
 
     def _refuse_over_limit(
         self, who: Principal, model: str, lane: Lane, *, max_wait_s: float, now: float
@@ -198,9 +219,9 @@ class LocalSlots:
         """Returns the refusal of every call while the server drains."""
         return Draining(self._retry_after(DRAIN_RETRY_S))
 
-    def _expire(self, waiter: _Waiter) -> None:
+    def _expire(self, waiter: HeldSlot) -> None:
         """The wait limit passed."""
-        if waiter.grant is not None or waiter.future.done():
+        if waiter.grant is not None or waiter.future is None or waiter.future.done():
             return
         now = self._clock()
         forecast = self._scheduler.forecast(waiter.ticket, now)
@@ -208,22 +229,23 @@ class LocalSlots:
         late = WaitedTooLong(now - waiter.added, forecast.position, retry)
         self._turn_away(waiter, Paused(retry) if self.paused else late)
 
-    def _turn_away(self, waiter: _Waiter, error: GpushareError) -> None:
+    def _turn_away(self, waiter: HeldSlot, error: GpushareError) -> None:
         self._scheduler.cancel(waiter.ticket, self._clock())
-        if not waiter.future.done():
+        if waiter.future is not None and not waiter.future.done():
             waiter.future.set_exception(error)
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def leave(self, waiter: HeldSlot) -> None:
         """The one way out of the queue and of a slot, whatever happened in between."""
         self._waiters.pop(waiter.ticket.id, None)
         if waiter.timer is not None:
             waiter.timer.cancel()
-        if waiter.future.done() and not waiter.future.cancelled():
-            waiter.future.exception()  # a refusal that met a cancellation is nobody's to raise any more
-        if waiter.grant is not None:
-            self.settle(waiter.grant, Outcome.CLIENT_GONE_RUNNING)
-        else:
+        future, grant = waiter.future, waiter.grant
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()  # a refusal that met a cancellation is nobody's to raise any more
+        if grant is None:
             self._scheduler.cancel(waiter.ticket, self._clock())
+        elif not grant.released:
+            self.settle(grant, Outcome.CLIENT_GONE_RUNNING)
         waiter.ticket.lease = None  # the two know each other
 
     # --- slots -----------------------------------------------------------------------------------------
@@ -242,6 +264,8 @@ class LocalSlots:
     def _hand_over(self, grant: Grant) -> None:
         waiter = self._waiters[grant.ticket.id]
         waiter.grant = grant
+        if waiter.future is None:  # its own step: it does not wait
+            return
         if waiter.timer is not None:
             waiter.timer.cancel()
         if waiter.future.done():  # cancelled in this very pass, before its task could run

@@ -159,12 +159,16 @@ class Bench:
             request_id="r1",
             headers={"X-Request-Id": "r1"},
             deadlines=limits,
-            on_sent=lambda: self.told.append("sent"),
-            on_first_byte=lambda: self.told.append("first"),
-            on_answered=self._answered,
+            progress=self,
         )
 
-    def _answered(self, outcome: Outcome) -> None:
+    def sent(self) -> None:
+        self.told.append("sent")
+
+    def first_byte(self) -> None:
+        self.told.append("first")
+
+    def answered(self, outcome: Outcome) -> None:
         assert not (self.upstream.opened.is_set() and self.upstream.exchange.open)
         self.told.append(outcome)
 

@@ -58,9 +58,10 @@ class Bench:
     ) -> AsyncIterator[HeldSlot]:
         """One call of ``owner``."""
         self._count += 1
-        async with self.slots.lease(
+        with self.slots.lease(
             call(model), person(owner), ticket_id=f"t{self._count}", max_wait_s=max_wait_s
         ) as lease:
+            await lease.turn()
             self.served.append(owner)
             yield lease
 
@@ -354,9 +355,8 @@ async def test_an_embedding_does_not_wait_behind_a_generation() -> None:
     release = asyncio.Event()
     first = asyncio.ensure_future(bench.hold("a", release))
     await settle_loop()
-    async with bench.slots.lease(
-        call(path="/api/embed"), person("b"), ticket_id="embed", max_wait_s=60
-    ) as lease:
+    with bench.slots.lease(call(path="/api/embed"), person("b"), ticket_id="embed", max_wait_s=60) as lease:
+        await lease.turn()
         assert lease.backend == "e"
     release.set()
     await first
@@ -366,15 +366,17 @@ async def test_an_embedding_does_not_wait_behind_a_generation() -> None:
 async def test_an_embedding_model_that_would_evict_another_takes_an_ordinary_slot() -> None:
     """A model neither resident nor seen beside another one goes through the ordinary queue."""
     bench = Bench()
-    async with bench.slots.lease(
+    with bench.slots.lease(
         call("new", path="/api/embed"), person("b"), ticket_id="embed", max_wait_s=60
     ) as lease:
+        await lease.turn()
         assert lease.backend == "b"
     bench.slots.set_resident(("b", "e"), frozenset({"m", "new"}))
     bench.slots.set_resident(("b", "e"), frozenset({"m"}))
-    async with bench.slots.lease(
+    with bench.slots.lease(
         call("new", path="/api/embed"), person("b"), ticket_id="embed2", max_wait_s=60
     ) as lease:
+        await lease.turn()
         assert lease.backend == "e"
 
 
