@@ -6,13 +6,13 @@ a test holds equal to the defaults here.
 """
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from gpushare.core import forms
 from gpushare.core.forms import Form
+from gpushare.core.hosts import is_loopback
 from gpushare.core.schema import Reading, Wrong, read
 
 
@@ -207,22 +207,15 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
 
 
 def _warnings(config: Config) -> Iterator[str]:
-    if not _is_loopback(config.server.address[0]):
+    if not is_loopback(config.server.address[0]):
         yield (
             f"server.listen is {config.server.listen}: other machines reach it without TLS. "
             "Let only your own network through the firewall."
         )
-    if not _is_loopback(config.ollama.address[0]):
+    if not is_loopback(config.ollama.address[0]):
         yield (
             f"ollama.url is {config.ollama.url}: who reaches that address goes round the queue. "
             "Keep Ollama on 127.0.0.1."
         )
     if config.queue.max_wait >= 300:
         yield "queue.max_wait is 5 min or more: most tools give up by then, so their requests wait in vain."
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -41,6 +41,14 @@ def host_allowed(header: str, own_names: Iterable[str]) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address means the machine it is used on."""
+    try:
+        return _plain(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def origin_allowed(origin: str, listed: Iterable[str]) -> bool:
     """Whether a browser page from ``origin`` may call the API: desktop tools, and exactly what is listed."""
     return origin.startswith(DESKTOP_SCHEMES) or origin in listed
@@ -63,10 +71,14 @@ def forwarded_address(peer: str, forwarded_for: str, trusted: Iterable[str]) -> 
 
 
 def is_trusted(address: str, trusted: Iterable[str]) -> bool:
-    """Whether an address is one of the trusted ones; an IPv4 address mapped into IPv6 is itself."""
+    """Whether an address is one of the trusted ones."""
     try:
-        parsed = ipaddress.ip_address(address)
+        return str(_plain(address)) in trusted
     except ValueError:
         return False
-    plain = str(getattr(parsed, "ipv4_mapped", None) or parsed)
-    return plain in trusted
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Returns an address; one of IPv4 that came over an IPv6 socket as itself."""
+    parsed = ipaddress.ip_address(address)
+    return getattr(parsed, "ipv4_mapped", None) or parsed

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, structs
 
-from gpushare.core import document
+from gpushare.core import about, document
 from gpushare.core.config import Config
 from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.document import State
@@ -17,7 +17,6 @@ from gpushare.core.errors import GpushareError, Internal, render
 from gpushare.core.model import Dialect, Kind, Outcome, Phase
 from gpushare.core.schema import settings
 from gpushare.edge.logs import FIELDS
-from gpushare.web.pages.connect import tools
 from tests.unit.core.test_errors import every_type, example
 from tests.unit.source import PACKAGE, ROOT, modules
 from tests.unit.test_layering import EDGE, LAYERS, OUTSIDE
@@ -234,6 +233,13 @@ def test_every_field_of_the_status_document_is_in_the_table() -> None:
     assert {state.value for state in State} <= ticked(text)
 
 
+@pytest.mark.parametrize("kind", [about.Whoami, about.Connecting])
+def test_every_field_of_the_small_documents_is_in_the_table(kind: type[Struct]) -> None:
+    """Named as they are written."""
+    (row,) = (row for row in rows(section(API, "Small documents")) if f"`{kind.__name__.lower()}`" in row)
+    assert re.findall(r"`(\w+)`", row[1]) == [field.encode_name for field in structs.fields(kind)]
+
+
 # --- docs/logs.md and docs/metrics.md --------------------------------------------------------------------
 
 
@@ -254,15 +260,3 @@ def test_every_metric_is_described() -> None:
     exposed = {text for text in texts if isinstance(text, str) and re.fullmatch(r"gpushare_\w+", text)}
     shown = {name for row in rows(METRICS) for name in ticked(row[0])}
     assert {re.sub(r"_(total|info)$", "", name) for name in shown} == exposed
-
-
-def test_the_page_and_the_readme_know_the_same_tools() -> None:
-    """Who reads one of the two tables misses nothing that the other has."""
-    readme = (ROOT / "README.md").read_text().partition("## Connect a tool")[2]
-    rows = [
-        line.split("|")[1].strip(" `").replace("` ", " ")
-        for line in readme.splitlines()
-        if line.startswith("| ")
-    ]
-    shown = {tool.name.replace("SDKs", "libraries") for tool in tools("http://atlas:11435")}
-    assert shown == set(rows[1:])

@@ -10,10 +10,11 @@ from aiohttp import web
 from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel_json
-from gpushare.web.pages.connect import connect_page
+from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
 from gpushare.web.pages.health import alive_probe, metrics, ready_probe
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
+from gpushare.web.pages.whoami import whoami_json
 
 
 def setup(app: web.Application, *, templates: Path, static: Path) -> None:
@@ -30,7 +31,10 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
         "/": root,
         "/status": status_page,
         "/connect": connect_page,
+        "/connect/{tool}": tool_page,
         "/gpushare/v1/status": status_json,
+        "/gpushare/v1/connecting": connecting_json,
+        "/gpushare/v1/whoami": whoami_json,
         "/metrics": metrics,
         "/healthz": alive_probe,
         "/readyz": ready_probe,

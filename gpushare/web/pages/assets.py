@@ -1,4 +1,4 @@
-"""The static files of the pages: the style sheet and the icons, each under a name that changes with it.
+"""The static files of the pages (style sheet, scripts, icons), each under a name that changes with it.
 
 Owns: the files' contents, read once.
 """
@@ -11,7 +11,7 @@ from aiohttp import web
 from gpushare.core.errors import UnknownEndpoint
 from gpushare.web.pages.render import PAGE_HEADERS
 
-ASSET_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
+ASSET_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Assets:

@@ -1,60 +1,96 @@
-"""The page that says what to type into which tool."""
+"""The pages that say what to type into which tool, and the facts they are filled in with as JSON."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from gpushare.web.callers import base_url
-from gpushare.web.pages.render import Page, render
+from gpushare.core.about import Connecting
+from gpushare.core.hosts import is_loopback
+from gpushare.core.tools import EXAMPLE_MODEL, TOOLS, USUAL_CONTEXT, Site, Tool, tools
+from gpushare.core.tools.choice import choose_model
+from gpushare.core.tools.text import WINDOWS, plain
+from gpushare.web.callers import base_url, client_address
+from gpushare.web.pages.render import Page, json_answer, render
+from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """One line of the page that says what to type into which tool."""
-
-    name: str
-    address: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectPage(Page):
-    """What ``connect.html`` uses."""
+    """What ``connect.html`` and ``tool.html`` use.
+
+    ``own_key`` tells that the viewer wants their own key filled in, which happens in their browser alone: the
+    server knows no key.  ``unknown`` tells that no tool has the name asked for, ``misleading`` that the
+    address means another machine to this viewer.
+    """
 
     tools: tuple[Tool, ...]
+    tool: Tool | None
+    unknown: bool
+    facts: Connecting
+    site: Site
+    own_key: bool
+    misleading: bool
+    windows: str = WINDOWS
 
 
 async def connect_page(request: web.Request) -> web.Response:
-    """Shows what to type into which tool."""
-    page = ConnectPage(
+    """Shows the list of the tools."""
+    return render(request, "connect.html", _page(request, ""))
+
+
+async def tool_page(request: web.Request) -> web.Response:
+    """Shows the steps for one tool; for an unknown one the list, as 404."""
+    slug = request.match_info["tool"]
+    if slug not in TOOLS:
+        return render(request, "connect.html", _page(request, slug), status=404)
+    return render(request, "tool.html", _page(request, slug))
+
+
+async def connecting_json(request: web.Request) -> web.Response:
+    """Returns what the steps are filled in with, for ``gpushare connect``."""
+    return json_answer(_facts(request))
+
+
+def _page(request: web.Request, slug: str) -> ConnectPage:
+    facts = _facts(request)
+    site = Site(
+        base_url=facts.base_url,
+        model=facts.model or EXAMPLE_MODEL,
+        context=facts.context or USUAL_CONTEXT,
+    )
+    tool = TOOLS[slug](site) if slug in TOOLS else None
+    choice = request.query.get("key") or ("own" if viewer(request) else "example")
+    return ConnectPage(
         path="/connect",
-        title="Connect a tool · gpushare",
+        title=f"Connect {plain(tool.name) if tool else 'a tool'} · gpushare",
         host=request.app[PARTS].host,
-        base_url=base_url(request),
-        tools=tools(base_url(request)),
+        base_url=facts.base_url,
+        tools=tools(site),
+        tool=tool,
+        unknown=bool(slug) and tool is None,
+        facts=facts,
+        site=site,
+        own_key=choice == "own",
+        misleading=_is_misleading(request, facts.base_url),
     )
-    return render(request, "connect.html", page)
 
 
-def tools(base: str) -> tuple[Tool, ...]:
-    """Returns what to type into the common tools; other tools take one of the first three forms."""
-    key = "gs_…"
-    host = base.rstrip("/")
-    return (
-        Tool(name="OpenAI SDKs", address=f"OPENAI_BASE_URL={host}/v1", key=f"OPENAI_API_KEY={key}"),
-        Tool(name="Anthropic SDKs", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_API_KEY={key}"),
-        Tool(name="ollama-python", address=f"OLLAMA_HOST={host}", key=f"OLLAMA_API_KEY={key}"),
-        Tool(
-            name="ollama-js", address=f'host: "{host}"', key=f'headers: {{ Authorization: "Bearer {key}" }}'
-        ),
-        Tool(name="LangChain", address=f'base_url="{host}/v1"', key=f'api_key="{key}"'),
-        Tool(name="ollama command line", address=f"OLLAMA_HOST={host}/k/{key}", key="in the address"),
-        Tool(name="Claude Code", address=f"ANTHROPIC_BASE_URL={host}", key=f"ANTHROPIC_AUTH_TOKEN={key}"),
-        Tool(name="Open WebUI", address=host, key="the connection's key"),
-        Tool(name="Continue", address=f"apiBase: {host}", key=f"apiKey: {key}"),
-        Tool(name="Cline", address=host, key="the API key field"),
-        Tool(name="Zed", address=f"language_models.ollama.api_url: {host}", key=f"OLLAMA_API_KEY={key}"),
-        Tool(name="aider", address=f"OLLAMA_API_BASE={host}", key=f"OLLAMA_API_KEY={key}"),
-        Tool(name="curl", address=f"{host}/api/chat", key=f'-H "Authorization: Bearer {key}"'),
-    )
+def _facts(request: web.Request) -> Connecting:
+    """Returns the address, and as much about models as this caller may see."""
+    parts = request.app[PARTS]
+    who = viewer(request)
+    shown = who is not None or (parts.config.auth.anonymous_models and parts.config.status.anonymous != "off")
+    model, context = None, None
+    if shown:
+        view = parts.monitor.view
+        model, context = choose_model(
+            view.loaded, parts.stats.model_requests, view.models, patterns=who.models if who else ()
+        )
+    return Connecting(base_url=base_url(request), model=model, context=context)
+
+
+def _is_misleading(request: web.Request, base: str) -> bool:
+    """Whether the address works only on the server itself and the viewer sits elsewhere."""
+    return is_loopback(urlsplit(base).hostname or "") and not is_loopback(client_address(request))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp_jinja2
 import jinja2
+import msgspec
 from aiohttp import web
 
 from gpushare import __version__
@@ -100,3 +101,9 @@ def render(request: web.Request, template: str, page: Page, *, status: int = 200
     response = aiohttp_jinja2.render_template(template, request, {"page": page}, status=status)
     response.headers.update(PAGE_HEADERS)
     return response
+
+
+def json_answer(document: msgspec.Struct) -> web.Response:
+    """Returns a document as an answer."""
+    body = msgspec.json.encode(document)
+    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS)

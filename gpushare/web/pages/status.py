@@ -6,7 +6,6 @@ Rules: both show the document that ``core.status`` has already reduced to what t
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
 from aiohttp import web
 
 from gpushare import __version__
@@ -19,7 +18,7 @@ from gpushare.core.status import Audience, Picture, Progress, document, owner_na
 from gpushare.core.wording import Headline
 from gpushare.web.callers import base_url
 from gpushare.web.inference import ANONYMOUS
-from gpushare.web.pages.render import PAGE_HEADERS, Page, plain_page, render
+from gpushare.web.pages.render import Page, json_answer, plain_page, render
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, Parts
 
@@ -78,8 +77,7 @@ async def status_json(request: web.Request) -> web.Response:
     who = viewer(request)
     if who is None and parts.config.status.anonymous == "off":
         raise KeyMissing(base_url(request))
-    body = msgspec.json.encode(_document(parts, who))
-    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS)
+    return json_answer(_document(parts, who))
 
 
 def _document(parts: Parts, who: Principal | None) -> Document:

@@ -50,7 +50,7 @@ async def test_page_escapes_what_it_shows(site: Site) -> None:
     assert not [attrs for tag, attrs in tags(page) if tag == "img" or any(n.startswith("on") for n in attrs)]
 
 
-@pytest.mark.parametrize("path", ["/status", "/connect"])
+@pytest.mark.parametrize("path", ["/status", "/connect", "/connect/zed?key=own"])
 async def test_pages_carry_the_security_headers(site: Site, path: str) -> None:
     """Every page forbids scripts of others, frames and caching, and needs nothing from elsewhere."""
     _, headers, page = await site.get(path)
@@ -60,10 +60,11 @@ async def test_pages_carry_the_security_headers(site: Site, path: str) -> None:
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cache-Control"] == "no-store"
     for tag, attrs in tags(page):
-        assert tag not in ("script", "style")
+        assert tag != "style"
+        assert tag != "script" or "src" in attrs
         assert "style" not in attrs
         address = attrs.get("href") or attrs.get("src") or "/"
-        assert address.startswith(("/", "#"))
+        assert address.startswith(("/", "#", "?"))
 
 
 async def test_page_has_the_landmarks(site: Site) -> None:
@@ -138,12 +139,6 @@ async def test_pages_are_read_only(site: Site) -> None:
     """Another method than GET and HEAD is 405 with the allowed ones."""
     async with site.client.post("/status") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
-
-
-async def test_connect_uses_the_address_people_type(site: Site) -> None:
-    """The snippets hold this server's address."""
-    _, _, page = await site.get("/connect")
-    assert f"OPENAI_BASE_URL=http://127.0.0.1:{site.port}/v1" in page
 
 
 async def test_readiness_follows_ollama(site: Site) -> None:

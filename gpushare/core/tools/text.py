@@ -1,0 +1,72 @@
+"""A tool's steps as text: for the terminal, and as the page ``docs/connect.md``.
+
+Called by: ``gpushare connect``; a test holds the page equal to what ``to_markdown`` makes.
+"""
+
+from collections.abc import Iterator
+
+from gpushare.core.tools import EXAMPLE_KEY, EXAMPLE_MODEL, Site, Tool, tools
+
+EXAMPLE_URL = "http://atlas:11435"
+WINDOWS = 'In PowerShell write `$env:NAME = "value"` for `export NAME=value`.'
+
+HEAD = f"""# Connecting a tool
+
+Made by `gpushare connect --markdown > docs/connect.md` from `gpushare/core/tools/`; change it there.
+
+The page `/connect` of your server and `gpushare connect TOOL` show the same with its own address, the model
+it has in memory and, if you want, your key. Here `{EXAMPLE_URL}` stands for the address of your server,
+`{EXAMPLE_KEY}` for your key and `{EXAMPLE_MODEL}` for a model. {WINDOWS}
+"""
+
+
+def plain(text: str) -> str:
+    """Returns a sentence without the marks around code."""
+    return text.replace("`", "")
+
+
+def to_text(tool: Tool) -> str:
+    """Returns what a terminal shows; blocks stand at the edge, so that they can be marked and copied."""
+    return "\n".join(_lines(tool))
+
+
+def to_markdown() -> str:
+    """Returns the page with every tool."""
+    every = tools(Site(base_url=EXAMPLE_URL))
+    index = "".join(f"| [{plain(tool.name)}](#{_anchor(tool)}) | `{tool.slug}` |\n" for tool in every)
+    return f"{HEAD}\n| tool | word for `gpushare connect` |\n|---|---|\n{index}" + "".join(
+        map(_section, every)
+    )
+
+
+def to_rows(site: Site) -> str:
+    """Returns the rows of a Markdown table: each tool with where its address and its key go."""
+    return "".join(f"| {tool.name} | {tool.address} | {tool.key} |\n" for tool in tools(site))
+
+
+def _lines(tool: Tool) -> Iterator[str]:
+    yield plain(tool.name)
+    for number, step in enumerate(tool.steps, 1):
+        yield f"\n{number}. {plain(step.say)}"
+        if step.copy:
+            yield f"\n{step.copy}"
+    yield f"\nCheck that it works: {plain(tool.check)}"
+    yield f"Good to know: {plain(tool.quirk)}"
+
+
+def _section(tool: Tool) -> str:
+    steps = "".join(
+        f"\n{number}. {step.say}\n" + (f"\n{_fenced(step.copy, step.kind)}\n" if step.copy else "")
+        for number, step in enumerate(tool.steps, 1)
+    )
+    ends = f"Check that it works: {tool.check}\n\nGood to know: {tool.quirk}"
+    return f"\n## {plain(tool.name)}\n{steps}\n{ends}\n"
+
+
+def _fenced(block: str, kind: str) -> str:
+    """Returns a block as part of a list's item, so that the numbers go on behind it."""
+    return "\n".join(f"   {line}".rstrip() for line in (f"```{kind or 'text'}", *block.split("\n"), "```"))
+
+
+def _anchor(tool: Tool) -> str:
+    return plain(tool.name).lower().replace(" ", "-")

@@ -1,0 +1,33 @@
+"""Who a key says its caller is, as JSON."""
+
+from aiohttp import web
+
+from gpushare import __version__
+from gpushare.core.about import Whoami
+from gpushare.core.errors import KeyMissing
+from gpushare.web.callers import base_url
+from gpushare.web.pages.render import json_answer
+from gpushare.web.pages.viewers import viewer
+from gpushare.web.parts import PARTS
+
+
+async def whoami_json(request: web.Request) -> web.Response:
+    """Returns the person behind the key.
+
+    Raises:
+        KeyMissing: there is no key.
+    """
+    who = viewer(request)
+    if who is None:
+        raise KeyMissing(base_url(request))
+    return json_answer(
+        Whoami(
+            name=who.name,
+            key_id=who.key_id,
+            role=who.role,
+            service=who.service,
+            weight=who.weight,
+            host=request.app[PARTS].host,
+            version=__version__,
+        )
+    )
