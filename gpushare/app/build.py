@@ -7,7 +7,7 @@ while the server lives is entered in ``Life`` beside it.
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -16,7 +16,6 @@ from aiohttp import web
 from gpushare import __version__
 from gpushare.app.life import Life
 from gpushare.core.config import Config
-from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
 from gpushare.core.model import Lane
@@ -32,9 +31,9 @@ from gpushare.engine.gateway import Gateway
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.slots import LocalSlots, QueueLimits
 from gpushare.web import inference, pages
+from gpushare.web.connections import ConnectionLimits
 from gpushare.web.middleware import frame
 from gpushare.web.parts import PARTS, Parts
-from gpushare.web.transport import ConnectionLimits
 
 BACKEND = "ollama"
 EMBED_BACKEND = "ollama-embed"  # the embedding lane: the same Ollama, slots of its own
@@ -81,7 +80,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         monitor=monitor,
         stats=stats,
         metrics=Metrics(_sources(config, slots, stats, monitor, lambda: parts)),
-        body_budget=BodyBudget(config.server.body_memory),
+        body_budget=BodyBudget(config.server.body_memory, jitter=random.random),
     )
     return parts
 
@@ -91,11 +90,13 @@ def build_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[frame])
     app[PARTS] = parts
     pages.setup(app, templates=asset("templates"), static=asset("static"))
-    for path in sorted({endpoint.path for endpoint in ENDPOINTS} - {"/"}):
-        if "{" not in path:  # a path found by name costs a third of one found by the pattern below
-            app.router.add_route("*", path, inference.dispatch)
-    app.router.add_route("*", "/{path:.*}", inference.dispatch)
+    app.router.add_route("*", "/{path:.*}", inference.unlisted)
     return app
+
+
+def answer_api(request: web.Request) -> Awaitable[web.StreamResponse]:
+    """Answers a request of the API: the way of every call, past the framework's router."""
+    return frame(request, inference.dispatch)
 
 
 def _sources(

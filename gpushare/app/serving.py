@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gpushare.app.build import build_app, build_parts, connection_limits
+from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
 from gpushare.app.keys import watch_keys
 from gpushare.app.life import Life
 from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile
 from gpushare.edge.ollama import HttpOllama
+from gpushare.web.connections import make_listener
 from gpushare.web.parts import Parts
-from gpushare.web.transport import make_listener, make_runner
+from gpushare.web.server import make_runner
 
 DRAIN_POLL_S = 0.05
 SECOND_SIGNAL_GRACE_S = 5.0
@@ -74,7 +75,7 @@ async def running(
     parts = build_parts(config, key_file.load(), ollama, life)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     runner = make_runner(
-        build_app(parts), limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
+        build_app(parts), api=answer_api, limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
     )
     parts.connections = runner.connections
     await runner.setup()

@@ -7,13 +7,16 @@ sending, and is ignored.  Nothing here says whether a key is valid: that is ``co
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from gpushare.core.errors import TwoKeys
 
 KEY_PREFIX = "gs_"
-_KEY_HEADERS = frozenset({"x-api-key", "api-key"})
+KEY_HEADERS = ("x-api-key", "api-key")
+"""Headers that hold nothing but a key."""
+_BEARER = "Bearer "
+_BEARER_KEY = _BEARER + KEY_PREFIX
 
 # The start of the User-Agent, lower case, and the name shown for it; a closed list, so that agents can label
 # metrics.  The first match wins.
@@ -46,25 +49,25 @@ TOOLS: frozenset[str] = frozenset(name for _, name in _TOOLS) | {"other"}
 """Every value ``tool_of`` can return."""
 
 
-def find_key(headers: Iterable[tuple[str, str]], path_key: str | None) -> str | None:
+def find_key(authorizations: Sequence[str], others: Sequence[str], path_key: str | None) -> str | None:
     """Returns the one key a request carries, or None.
 
-    Looks at ``Authorization`` (Bearer, and both fields of Basic), ``x-api-key``, ``api-key`` and the path.
-
     Args:
-        headers: every header field in order, repeated ones included.
+        authorizations: every ``Authorization`` header; Bearer, and both fields of Basic, may hold a key.
+        others: every value of the headers ``KEY_HEADERS``.
         path_key: the key segment of the path, if it has one.
 
     Raises:
         TwoKeys: two different keys, wherever they are.
     """
+    if len(authorizations) == 1 and not others and path_key is None:  # as nearly every tool sends it
+        value = authorizations[0]
+        if value.startswith(_BEARER_KEY):
+            return value[len(_BEARER) :].strip()
     found = {path_key} if path_key else set()
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered == "authorization":
-            found.update(filter(_is_key, _authorization(value)))
-        elif lowered in _KEY_HEADERS and _is_key(value.strip()):
-            found.add(value.strip())
+    for value in authorizations:
+        found.update(filter(_is_key, _authorization(value)))
+    found.update(filter(_is_key, map(str.strip, others)))
     if len(found) > 1:
         raise TwoKeys
     return found.pop() if found else None

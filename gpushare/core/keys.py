@@ -33,6 +33,7 @@ SECRET_MAX = 256  # a longer text is no key and is not hashed
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY = re.compile(r"gs_([0-9a-f]{6})_[0-9A-Za-z]+", re.ASCII)
+_DAWN, _DUSK = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NOBODY = hashlib.sha256(b"").hexdigest()  # compared with when the id is unknown
 
 
@@ -210,6 +211,8 @@ class KeyRing:
         self._by_owner: dict[str, list[KeyRecord]] = {}
         for record in self.records:
             self._by_owner.setdefault(record.owner, []).append(record)
+        # By key id, with the instants between which no key of the owner begins or ends.
+        self._principals: dict[str, tuple[Principal, datetime, datetime]] = {}
 
     def authenticate(self, secret: str, *, now: datetime, host: str) -> Principal:
         """Returns who presents a key; ``host`` names this server in a refusal.
@@ -225,6 +228,9 @@ class KeyRing:
         known = record.sha256 if record else _NOBODY
         if not hmac.compare_digest(known, digest(secret)) or record is None:
             raise KeyUnknown(host)
+        known_as = self._principals.get(public_id)
+        if known_as is not None and known_as[1] <= now < known_as[2]:
+            return known_as[0]
         if record.state(now) is not KeyState.ACTIVE:
             raise KeyExpired(record.name, record.why(now))
         return self._principal(record, now)
@@ -307,7 +313,7 @@ class KeyRing:
 
     def _principal(self, record: KeyRecord, now: datetime) -> Principal:
         terms = _terms(self._active(record.owner, now))
-        return Principal(
+        principal = Principal(
             key_id=record.id,
             name=record.name,
             owner=record.owner,
@@ -318,6 +324,15 @@ class KeyRing:
             max_waiting=terms.max_waiting,
             max_running=terms.max_running,
         )
+        self._principals[record.id] = (principal, *self._steady(record.owner, now))
+        return principal
+
+    def _steady(self, owner: str, now: datetime) -> tuple[datetime, datetime]:
+        """Returns the instants around ``now`` between which no key of the owner begins or ends."""
+        turns = [_DAWN, _DUSK]
+        for record in self._by_owner[owner]:
+            turns += [turn for turn in (record.not_before, record.expires) if turn is not None]
+        return max(turn for turn in turns if turn <= now), min(turn for turn in turns if turn > now)
 
 
 def parse_keys(text: str, *, source: str) -> KeyRing:

@@ -5,12 +5,14 @@ what fills it comes from strangers; time is an argument.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
-from gpushare.core.errors import Overloaded, TooManyBadKeys
+from gpushare.core.errors import Overloaded, TooManyBadKeys, spread_retry_s
 
 WRONG_KEYS_PER_WINDOW = 20  # per address; a person who mistypes needs fewer, a guesser is stopped
 WINDOW_S = 60.0
 ADDRESSES_KEPT = 4096
+BODY_RETRY_S = 5.0  # memory frees with every call that ends, and most end within seconds
 
 
 class WrongKeys:
@@ -47,50 +49,52 @@ class BodyBudget:
 
     One owner holds at most half of the budget, so that one person's pictures are never the reason for
     another person's refusal.
+
+    Args:
+        total_bytes: the budget.
+        jitter: returns a number in [0, 1) that spreads ``Retry-After``.
     """
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int, *, jitter: Callable[[], float]) -> None:
         self.total_bytes = total_bytes
         self.held_bytes = 0
-        self._by_owner: dict[str, int] = {}
-
-    def take(self, owner: str, count: int, *, retry_after_s: float) -> None:
-        """Reserves ``count`` bytes; a refused caller is told to come back after ``retry_after_s``.
-
-        Raises:
-            Overloaded: the budget, or this owner's half of it, would be exceeded.
-        """
-        mine = self._by_owner.get(owner, 0) + count
-        if self.held_bytes + count > self.total_bytes or mine > self.total_bytes // 2:
-            raise Overloaded("memory for request bodies", retry_after_s=retry_after_s)
-        self._by_owner[owner] = mine
-        self.held_bytes += count
-
-    def give(self, owner: str, count: int) -> None:
-        """Returns what ``take`` reserved."""
-        rest = self._by_owner.get(owner, 0) - count
-        self.held_bytes -= count
-        if rest > 0:
-            self._by_owner[owner] = rest
-        else:
-            self._by_owner.pop(owner, None)
+        self.by_owner: dict[str, int] = {}
+        self.jitter = jitter
 
 
 class BodyShare:
     """What one request holds of the budget; given back at once, however it was taken."""
 
-    def __init__(self, budget: BodyBudget, owner: str, *, retry_after_s: float) -> None:
+    __slots__ = ("_budget", "_held", "_owner")
+
+    def __init__(self, budget: BodyBudget, owner: str) -> None:
         self._budget = budget
         self._owner = owner
-        self._retry_after_s = retry_after_s
         self._held = 0
 
     def take(self, count: int) -> None:
-        """Reserves ``count`` bytes more; raises as ``BodyBudget.take``."""
-        self._budget.take(self._owner, count, retry_after_s=self._retry_after_s)
+        """Reserves ``count`` bytes more.
+
+        Raises:
+            Overloaded: the budget, or this owner's half of it, would be exceeded.
+        """
+        budget = self._budget
+        mine = budget.by_owner.get(self._owner, 0) + count
+        total = budget.held_bytes + count
+        if total > budget.total_bytes or mine > budget.total_bytes // 2:
+            retry_after_s = spread_retry_s(BODY_RETRY_S, budget.jitter())
+            raise Overloaded("memory for request bodies", retry_after_s=retry_after_s)
+        budget.by_owner[self._owner] = mine
+        budget.held_bytes = total
         self._held += count
 
     def give(self) -> None:
         """Returns everything."""
-        self._budget.give(self._owner, self._held)
+        budget, count = self._budget, self._held
+        rest = budget.by_owner.get(self._owner, 0) - count
+        budget.held_bytes -= count
+        if rest > 0:
+            budget.by_owner[self._owner] = rest
+        else:
+            budget.by_owner.pop(self._owner, None)
         self._held = 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import chain
 from os import urandom
 
 from aiohttp import web
@@ -54,14 +55,22 @@ def raw_head(status: int, headers: Mapping[str, str]) -> bytes:
     Raises:
         ValueError: a header that would not stay one header.
     """
-    everything = {**headers, "Date": _date(int(time.time())), "Server": SERVER}
-    fields = [f"{name}: {value}" for name, value in everything.items()]
-    if not "".join(fields).isprintable():
+    words = tuple(chain.from_iterable(headers.items()))
+    if not "".join(words).isprintable():
         raise ValueError("a response header holds a control character")
-    return "\r\n".join([f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields, "\r\n"]).encode()
+    fields = _FIELD * len(headers) % words  # one step for all of them
+    return f"{_status_line(status)}{fields}{_constants(int(time.time()))}".encode()
+
+
+_FIELD = "%s: %s\r\n"
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n"
 
 
 @lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    """Returns what ``Date`` says during one second."""
-    return formatdate(second, usegmt=True)
+def _constants(second: int) -> str:
+    """Returns what every header block of one second ends with."""
+    return f"Date: {formatdate(second, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"

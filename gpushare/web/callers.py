@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 
-from gpushare.core.credentials import find_key
+from gpushare.core.credentials import KEY_HEADERS, find_key
 from gpushare.core.errors import KeyProblem
 from gpushare.core.hosts import forwarded_address, is_trusted
 from gpushare.core.model import Principal
@@ -25,7 +25,9 @@ def identify(request: web.Request) -> Principal | None:
         TooManyBadKeys: too many wrong keys from this address.
     """
     parts = request.app[PARTS]
-    secret = find_key(request.headers.items(), request[TARGET].key)
+    headers = request.headers
+    others = [value for name in KEY_HEADERS for value in headers.getall(name, ())]
+    secret = find_key(headers.getall(hdrs.AUTHORIZATION, ()), others, request[TARGET].key)
     if secret is None:
         return None
     try:

@@ -6,6 +6,7 @@ client that leaves is noticed only on a socket that is being read.
 """
 
 import re
+from collections.abc import Awaitable
 
 from aiohttp import hdrs, web
 
@@ -18,36 +19,43 @@ from gpushare.core.errors import (
     KeyMissing,
     NotAdmin,
     RouteRefused,
-    spread_retry_s,
 )
 from gpushare.core.limits import BodyShare
 from gpushare.core.model import Call, Endpoint, Framing, Kind, Lane, Principal
 from gpushare.web.callers import base_url
 from gpushare.web.middleware import cors_headers
 from gpushare.web.parts import PARTS, PRINCIPAL, REQUEST_ID, TARGET, Parts
-from gpushare.web.transport import ResponseSink, continue_100, read_body
+from gpushare.web.transport import ResponseSink, continue_100, read_body, whole_body
 
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
-BODY_RETRY_S = 5.0  # memory frees with every call that ends, and most end within seconds
+MAX_WAIT = "X-Gpushare-Max-Wait"
 ANONYMOUS = Principal(key_id="", name="", owner="")
 MAX_WAIT_LIMIT_S = 600.0
 """Longest wait a client may ask for: beyond ten minutes every known tool has given up."""
 
 
-async def dispatch(request: web.Request) -> web.StreamResponse:
-    """Answers one API request."""
-    target = request[TARGET]
+def dispatch(request: web.Request) -> Awaitable[web.StreamResponse]:
+    """Judges one API request by its head; the result is the rest of the way."""
+    parts, target = request.app[PARTS], request[TARGET]
     endpoint, upstream_target = find_endpoint(request.method, target.path, query=target.query)
     if endpoint.kind is Kind.LIVE:
-        return alive()
-    parts = request.app[PARTS]
+        return _answer(alive())
     who = authenticate(request, endpoint)
     _check_role(parts, who, endpoint)
     if parts.draining:
         raise parts.slots.closing_down()
     if endpoint.upload:
-        return await _upload(request, endpoint, upstream_target, who)
-    return await _call(request, endpoint, upstream_target, who)
+        return _upload(request, endpoint, upstream_target, who)
+    return _call(request, endpoint, upstream_target, who)
+
+
+async def unlisted(request: web.Request) -> web.StreamResponse:
+    """Answers what is neither a page nor under the API's roots; nearly always with 404."""
+    return await dispatch(request)
+
+
+async def _answer(response: web.Response) -> web.Response:
+    return response
 
 
 def alive() -> web.Response:
@@ -80,26 +88,28 @@ async def _call(
     request: web.Request, endpoint: Endpoint, upstream_target: str, who: Principal
 ) -> web.StreamResponse:
     """Reads the body, classifies it and hands the call to the gateway."""
-    parts = request.app[PARTS]
+    parts, headers = request.app[PARTS], request.headers
     limit = parts.config.server.max_body if endpoint.kind is Kind.QUEUED else SMALL_BODY_BYTES
     declared = request.content_length
     if declared is not None and declared > limit:
         raise BodyTooLarge(limit, declared)
-    max_wait_s = _max_wait(request, parts.config.queue.max_wait)
-    share = BodyShare(
-        parts.body_budget, who.owner, retry_after_s=spread_retry_s(BODY_RETRY_S, parts.jitter())
-    )
+    max_wait_s = _max_wait(headers.get(MAX_WAIT), parts.config.queue.max_wait)
+    share = BodyShare(parts.body_budget, who.owner)
     try:
         share.take(declared or 0)
-        grow = share.take if declared is None else None  # chunks: counted as they come
-        timeout_s = parts.config.server.body_timeout
-        body = await read_body(request, limit=limit, timeout_s=timeout_s, grow=grow)
+        body = whole_body(request)
+        if body is None:
+            grow = share.take if declared is None else None  # chunks: counted as they come
+            timeout_s = parts.config.server.body_timeout
+            body = await read_body(request, limit=limit, timeout_s=timeout_s, grow=grow)
+        elif len(body) > limit:
+            raise BodyTooLarge(limit)
         call = read_call(
             endpoint,
             upstream_target,
             body,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, ""),
-            content_encoding=",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())),
+            content_type=headers.get(hdrs.CONTENT_TYPE, ""),
+            content_encoding=",".join(headers.getall(hdrs.CONTENT_ENCODING, ())),
         )
         sink = ResponseSink(request, headers=cors_headers(request))
         await parts.gateway.handle(
@@ -107,7 +117,7 @@ async def _call(
             who,
             sink,
             request_id=request[REQUEST_ID],
-            tool=tool_of(request.headers.get(hdrs.USER_AGENT, "")),
+            tool=tool_of(headers.get(hdrs.USER_AGENT, "")),
             max_wait_s=max_wait_s,
         )
         return sink.response
@@ -115,13 +125,12 @@ async def _call(
         share.give()
 
 
-def _max_wait(request: web.Request, default_s: float) -> float:
+def _max_wait(asked: str | None, default_s: float) -> float:
     """Returns how long this call may wait, in seconds; a client may ask for another time than the default."""
-    asked = request.headers.get("X-Gpushare-Max-Wait")
     if asked is None:
         return default_s
     if not re.fullmatch("[1-9][0-9]{0,2}", asked) or int(asked) > MAX_WAIT_LIMIT_S:
-        raise InvalidRequest(f"X-Gpushare-Max-Wait takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}.")
+        raise InvalidRequest(f"{MAX_WAIT} takes whole seconds from 1 to {MAX_WAIT_LIMIT_S:.0f}.")
     return float(asked)
 
 

@@ -39,11 +39,14 @@ _log = structlog.get_logger()
 @web.middleware
 async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request an id and its checked target, and turns every error into an answer."""
+    response: web.StreamResponse | None
     request[REQUEST_ID] = request_id = new_request_id()
     parts = request.app[PARTS]
     try:
         request[TARGET] = split_target(request.raw_path, key_in_path=parts.config.auth.key_in_path)
-        response = await _guarded(request, handler, parts)
+        response = _guard(request, parts)
+        if response is None:
+            response = await handler(request)
     except GpushareError as error:
         response = error_response(request, error)
         error.__traceback__ = None  # its frames know the error and the body: left to the collector, both stay
@@ -54,7 +57,8 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = error_response(request, Internal(request_id))
     if not response.prepared:
         response.headers.update(answer_headers(request_id))
-        response.headers.update(cors_headers(request))
+        if hdrs.ORIGIN in request.headers:
+            response.headers.update(cors_headers(request))
     return response
 
 
@@ -89,19 +93,28 @@ def cors_headers(request: web.Request) -> dict[str, str]:
     }
 
 
-async def _guarded(request: web.Request, handler: Handler, parts: Parts) -> web.StreamResponse:
-    """Answers preflights and keeps foreign pages out before anything else looks at the request."""
-    if identify(request) is None and not host_allowed(request.headers.get(hdrs.HOST, ""), parts.own_names):
+def _guard(request: web.Request, parts: Parts) -> web.Response | None:
+    """Keeps foreign pages out before anything else looks at the request; returns the answer to a preflight.
+
+    Raises:
+        KeyProblem: the key the request carries is not valid.
+        WrongHost: no key, and a name that is not ours.
+        OriginDenied: a page of another site asks.
+    """
+    headers = request.headers
+    if identify(request) is None and not host_allowed(headers.get(hdrs.HOST, ""), parts.own_names):
         raise WrongHost
-    origin = request.headers.get(hdrs.ORIGIN)
-    if _is_foreign(request, origin):
+    origin = headers.get(hdrs.ORIGIN)
+    if headers.get("Sec-Fetch-Site") == "cross-site" and _is_foreign(request, origin):
         raise OriginDenied
-    if origin is not None and not _origin_welcome(request, origin):
+    if origin is None:
+        return None
+    if not _origin_welcome(request, origin):
         if request.method not in ("GET", "HEAD"):
             raise OriginDenied
-    elif request.method == "OPTIONS" and origin is not None:
+    elif request.method == "OPTIONS":
         return _preflight(request)
-    return await handler(request)
+    return None
 
 
 def _preflight(request: web.Request) -> web.Response:
@@ -118,8 +131,7 @@ def _preflight(request: web.Request) -> web.Response:
 
 def _is_foreign(request: web.Request, origin: str | None) -> bool:
     """Whether a page of another site asks behind its visitor's back; following a link is no such thing."""
-    site = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
-    if site[0] != "cross-site" or site[1] == "navigate":
+    if request.headers.get("Sec-Fetch-Mode") == "navigate":
         return False
     return origin is None or not _origin_welcome(request, origin)
 

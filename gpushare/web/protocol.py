@@ -336,6 +336,8 @@ class ClientConnection(RequestHandler):
         flow, self.flow = self.flow, None
         if flow is not None and flow.started:
             whole = resp is flow.response and flow.finished
+            if whole and not self._upgraded:
+                return resp, False  # it is out: there is nothing for the library to do
         else:
             whole = resp.prepared or not request.writer.output_size
             if not resp.prepared:

@@ -1,116 +1,26 @@
-"""The HTTP server, and what handlers use of a connection: the body that comes in, the answer that goes out.
+"""What handlers use of a connection: the body that comes in, the answer that goes out.
 
-Owns: with ``web.protocol``, every use of aiohttp's internals.
-Called by: ``web.inference`` and ``app``.
+Owns: with ``web.protocol`` and ``web.server``, every use of aiohttp's internals.
+Called by: ``web.inference`` and the pages with forms.
 Rules: an answer written through a ``ResponseSink`` goes straight to the socket's transport: no task, no
 future and no copy of ours per chunk.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import cast
 
-from aiohttp import http_parser, web
+from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestPayloadError
 
-from gpushare.core.dialects import dialect_of
-from gpushare.core.errors import BodyTooLarge, GpushareError, MalformedRequest, RequestTimeout
-from gpushare.web.answers import SERVER, raw_head, refusal
-from gpushare.web.connections import ConnectionLimits, Connections, make_listener
-from gpushare.web.protocol import ClientConnection, connection_of
-
-__all__ = [
-    "ClientRunner",
-    "ConnectionLimits",
-    "ResponseSink",
-    "continue_100",
-    "key_accepted",
-    "make_listener",
-    "make_runner",
-    "read_body",
-]
+from gpushare.core.errors import BodyTooLarge, MalformedRequest, RequestTimeout
+from gpushare.web.answers import raw_head
+from gpushare.web.protocol import connection_of
 
 BODY_BYTES_PER_S = 256 * 1024
 """A declared body gets one second more for each of these."""
 BODY_IDLE_S = 10.0
 """Longest gap inside a body."""
-
-
-def check_parser() -> None:
-    """Raises RuntimeError unless aiohttp reads requests with its C parser.
-
-    The Python one takes malformed requests that the C one refuses.
-    """
-    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
-        raise RuntimeError(
-            "aiohttp runs without its C parser here. Install a binary wheel of aiohttp, and unset "
-            "AIOHTTP_NO_EXTENSIONS."
-        )
-
-
-class ClientServer(web.Server):
-    """aiohttp's server, making our connections."""
-
-    def __init__(self, inner: web.Server, *, connections: Connections) -> None:
-        super().__init__(
-            self._answer,
-            request_factory=inner.request_factory,
-            handler_cancellation=True,
-            loop=inner._loop,  # noqa: SLF001 - the loop of the same server
-        )
-        self._make = partial(ClientConnection, self, loop=self._loop, connections=connections)
-        self._inner = inner.request_handler
-
-    def __call__(self) -> ClientConnection:
-        """Returns the protocol of a new connection."""
-        return self._make()
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = connection_of(request)
-        try:
-            checked = connection.begin(cast("web.Request", request))
-        except GpushareError as error:
-            return refusal(error, dialect_of(request.raw_path))
-        return await self._inner(checked)
-
-
-class ClientRunner(web.AppRunner):
-    """aiohttp's runner with our server; ``connections`` holds the counts."""
-
-    def __init__(self, app: web.Application, *, connections: Connections, shutdown_timeout: float) -> None:
-        super().__init__(app, access_log=None, shutdown_timeout=shutdown_timeout)
-        self.connections = connections
-
-    async def _make_server(self) -> web.Server:
-        return ClientServer(await super()._make_server(), connections=self.connections)
-
-
-def make_runner(
-    app: web.Application,
-    *,
-    limits: ConnectionLimits,
-    shutdown_timeout: float = 5.0,
-) -> ClientRunner:
-    """Returns the runner that serves ``app`` on connections of ours.
-
-    Args:
-        app: not started yet.
-        limits: on connections; ``runner.connections`` holds the counts.
-        shutdown_timeout: how many seconds the clean-up waits for handlers, up to twice; drain first.
-
-    Raises:
-        RuntimeError: aiohttp runs without its C parser.
-    """
-    check_parser()
-    app.on_response_prepare.append(_name_server)
-    return ClientRunner(app, connections=Connections(limits), shutdown_timeout=shutdown_timeout)
-
-
-async def _name_server(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Names the server on answers a handler streams through aiohttp."""
-    response.headers["Server"] = SERVER
 
 
 def key_accepted(request: web.Request) -> None:
@@ -149,16 +59,26 @@ async def read_body(
     await continue_100(request)
     total_s = timeout_s + declared / BODY_BYTES_PER_S
     try:
-        if not request.content.is_eof():
-            return await _read_all(request, limit=limit, total_s=total_s, grow=grow)
-        body = await request.content.readany()  # it came with the header, as most do: no clock is needed
+        return await _read_all(request, limit=limit, total_s=total_s, grow=grow)
     except TimeoutError:
         raise RequestTimeout(total_s) from None
     except RequestPayloadError:
         raise MalformedRequest("body") from None
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body
+
+
+def whole_body(request: web.Request) -> bytes | None:
+    """Returns the body if all of it came with the header, as most do, or None: then it is to be read.
+
+    Raises:
+        MalformedRequest: the framing of the body is broken.
+    """
+    content = request.content
+    if not content.is_eof() or connection_of(request).expects_100:
+        return None
+    try:
+        return content.read_nowait()
+    except RequestPayloadError:
+        raise MalformedRequest("body") from None
 
 
 async def _read_all(
@@ -186,8 +106,8 @@ async def _read_all(
 class SentResponse(web.StreamResponse):
     """An answer that is already written, in the shape aiohttp wants back: there is nothing left to do."""
 
-    def __init__(self, status: int, *, reusable: bool) -> None:
-        super().__init__(status=status)
+    def __init__(self, *, reusable: bool) -> None:
+        super().__init__()
         self._reusable = reusable
 
     @property
@@ -205,6 +125,10 @@ class SentResponse(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Does nothing."""
+
+
+SENT, SENT_LAST = SentResponse(reusable=True), SentResponse(reusable=False)
+"""The two there are: nothing in them belongs to one answer."""
 
 
 class ResponseSink:
@@ -252,7 +176,7 @@ class ResponseSink:
         Raises:
             ValueError: a header that would not stay one header.
         """
-        fields = {name.title(): value for name, value in {**headers, **self._headers}.items()}
+        fields = {**headers, **self._headers}
         modern = self._request.version >= HttpVersion11
         self._bodyless = self._bodyless or status in (204, 304)
         if not self._bodyless:
@@ -262,7 +186,7 @@ class ResponseSink:
             fields["Connection"] = "close"
         self._unsent = raw_head(status, fields)
         self.started = True
-        self._response = SentResponse(status, reusable=reusable)
+        self._response = SENT if reusable else SENT_LAST
 
     def _frame(self, fields: dict[str, str], *, modern: bool) -> None:
         """Decides how the client finds the end of the body; before HTTP/1.1 that may be the close."""

@@ -49,7 +49,7 @@ ENGINE_FORBIDDEN = set(
 SIM_SHARES = {"gpushare.core.dialects", "gpushare.core.model"}
 
 # The modules that know how aiohttp's server works inside; an upgrade of aiohttp is checked there.
-AIOHTTP_INSIDE = {"gpushare.web.protocol", "gpushare.web.transport"}
+AIOHTTP_INSIDE = {"gpushare.web.protocol", "gpushare.web.server", "gpushare.web.transport"}
 
 
 def layer(module: str) -> str:

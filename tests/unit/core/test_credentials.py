@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpushare.core.credentials import TOOLS, find_key, hides_401, tool_of
+from gpushare.core.credentials import KEY_HEADERS, TOOLS, find_key, hides_401, tool_of
 from gpushare.core.errors import TwoKeys
 
 KEY = "gs_7f3a2c_" + "a" * 32
@@ -16,6 +16,14 @@ OTHER = "gs_000000_" + "b" * 32
 def basic(pair: str) -> str:
     """Returns an Authorization value."""
     return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def found_key(headers: list[tuple[str, str]], path_key: str | None) -> str | None:
+    """Looks into the headers as the web layer does, which compares their names without case."""
+    named = [(name.lower(), value) for name, value in headers]
+    authorizations = [value for name, value in named if name == "authorization"]
+    others = [value for name, value in named if name in KEY_HEADERS]
+    return find_key(authorizations, others, path_key)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +40,7 @@ def basic(pair: str) -> str:
 )
 def test_every_place_a_tool_can_put_a_key(header: tuple[str, str]) -> None:
     """Bearer, x-api-key, api-key and both fields of Basic are accepted, names and schemes without case."""
-    assert find_key([("Host", "atlas"), header], None) == KEY
+    assert found_key([("Host", "atlas"), header], None) == KEY
 
 
 @pytest.mark.parametrize(
@@ -53,13 +61,13 @@ def test_every_place_a_tool_can_put_a_key(header: tuple[str, str]) -> None:
 )
 def test_what_is_no_key_here_is_ignored(headers: list[tuple[str, str]]) -> None:
     """Dummies, other schemes and other servers' credentials count as no key."""
-    assert find_key(headers, None) is None
+    assert found_key(headers, None) is None
 
 
 @pytest.mark.parametrize("dummy", ["Bearer ollama", "AAAAC3Nz:c2ln", basic("user:pw")])
 def test_a_path_key_beats_dummies(dummy: str) -> None:
     """Tools that insist on some token do not spoil the key in the address."""
-    assert find_key([("Authorization", dummy)], KEY) == KEY
+    assert found_key([("Authorization", dummy)], KEY) == KEY
 
 
 @pytest.mark.parametrize(
@@ -74,19 +82,19 @@ def test_a_path_key_beats_dummies(dummy: str) -> None:
 def test_two_different_keys_are_neither(headers: list[tuple[str, str]], path_key: str | None) -> None:
     """A request with two identities has none; it is refused rather than guessed."""
     with pytest.raises(TwoKeys):
-        find_key(headers, path_key)
+        found_key(headers, path_key)
 
 
 def test_the_same_key_twice_is_one_key() -> None:
     """An SDK that sends the key in two headers is understood."""
-    assert find_key([("Authorization", f"Bearer {KEY}"), ("X-Api-Key", KEY)], KEY) == KEY
+    assert found_key([("Authorization", f"Bearer {KEY}"), ("X-Api-Key", KEY)], KEY) == KEY
 
 
 @given(st.lists(st.tuples(st.sampled_from(["authorization", "x-api-key"]), st.text()), max_size=4))
 def test_any_header_text_is_survived(headers: list[tuple[str, str]]) -> None:
     """Whatever the headers hold, the answer is a key, none, or the refusal of two."""
     try:
-        found = find_key(headers, None)
+        found = found_key(headers, None)
     except TwoKeys:
         return
     assert found is None or found.startswith("gs_")

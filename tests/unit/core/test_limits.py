@@ -1,11 +1,22 @@
 """Wrong keys per address, and the memory that bodies may hold."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpushare.core.errors import Overloaded, TooManyBadKeys
-from gpushare.core.limits import ADDRESSES_KEPT, WINDOW_S, WRONG_KEYS_PER_WINDOW, BodyBudget, WrongKeys
+from gpushare.core.errors import Overloaded, TooManyBadKeys, spread_retry_s
+from gpushare.core.limits import (
+    ADDRESSES_KEPT,
+    BODY_RETRY_S,
+    WINDOW_S,
+    WRONG_KEYS_PER_WINDOW,
+    BodyBudget,
+    BodyShare,
+    WrongKeys,
+)
 
 
 def test_the_twenty_first_wrong_key_within_a_minute_is_told_to_wait() -> None:
@@ -38,37 +49,44 @@ def test_the_table_of_addresses_is_bounded() -> None:
     keys.check("first", 0)
 
 
+def shares(total_bytes: int) -> Callable[[str], BodyShare]:
+    """Makes shares of one budget."""
+    budget = BodyBudget(total_bytes, jitter=lambda: 0.5)
+    return lambda owner: BodyShare(budget, owner)
+
+
 def test_one_owner_holds_at_most_half_of_the_body_memory() -> None:
     """One person's pictures never use up what another person's request needs."""
-    budget = BodyBudget(100)
-    budget.take("a", 50, retry_after_s=1)
+    share = shares(100)
+    share("a").take(50)
     with pytest.raises(Overloaded):
-        budget.take("a", 1, retry_after_s=1)
-    budget.take("b", 50, retry_after_s=1)
+        share("a").take(1)
+    share("b").take(50)
 
 
 def test_the_whole_budget_is_never_exceeded() -> None:
     """A third owner is refused when two have taken everything, and is told when to come back."""
-    budget = BodyBudget(100)
-    budget.take("a", 50, retry_after_s=1)
-    budget.take("b", 50, retry_after_s=1)
+    share = shares(100)
+    share("a").take(50)
+    share("b").take(50)
     with pytest.raises(Overloaded) as caught:
-        budget.take("c", 1, retry_after_s=7)
-    assert caught.value.retry_after_s == 7
+        share("c").take(1)
+    assert caught.value.retry_after_s == spread_retry_s(BODY_RETRY_S, 0.5)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), max_size=30))
 def test_what_was_taken_and_given_back_leaves_nothing(wishes: list[tuple[str, int]]) -> None:
     """However owners take and give, the budget ends at zero and never passes its total."""
-    budget = BodyBudget(100)
+    budget = BodyBudget(100, jitter=lambda: 0.5)
     held = []
     for owner, count in wishes:
-        try:
-            budget.take(owner, count, retry_after_s=1)
-        except Overloaded:
-            continue
-        held.append((owner, count))
+        share = BodyShare(budget, owner)
+        held.append(share)
+        with suppress(Overloaded):
+            share.take(count)
         assert budget.held_bytes <= 100
-    for owner, count in held:
-        budget.give(owner, count)
+    for share in held:
+        share.give()
+        share.give()
     assert budget.held_bytes == 0
+    assert budget.by_owner == {}

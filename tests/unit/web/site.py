@@ -19,7 +19,7 @@ from gpushare.edge.ollama import HttpOllama
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import ConnectionLimits, make_listener
 from gpushare.web.parts import Parts
-from gpushare.web.transport import make_runner
+from gpushare.web.server import make_runner
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PEOPLE = ("alice", "bob", "carol")

@@ -660,7 +660,7 @@ INTERNALS = """
 _messages _request_count _current_request _task_handler _waiter _close _force_close _reading_paused
 _buffer_paused _lingering_time _drain_helper _pause_transport_reading connection_made connection_lost
 data_received eof_received pause_writing resume_writing start finish_response handle_error log_exception
-force_close writing_paused
+force_close writing_paused _upgraded
 """
 
 
@@ -684,3 +684,10 @@ def test_calls_between_internals() -> None:
 def names_in(owner: type, method: str) -> set[str]:
     """Returns the names a method uses."""
     return set(getattr(owner, method).__code__.co_names)
+
+
+def test_a_request_knows_its_application_by_its_match() -> None:
+    """The library finds the application, and prepares answers, through the attribute that is set."""
+    assert "_match_info" in web.Request.ATTRS
+    assert "_match_info" in web.Request.app.fget.__code__.co_names  # type: ignore[attr-defined]
+    assert names_in(web.Request, "_prepare_hook") >= {"_match_info"}

@@ -11,13 +11,15 @@ from aiohttp import web
 from gpushare.core.errors import GpushareError
 from gpushare.core.model import Dialect
 from gpushare.web.answers import refusal
-from gpushare.web.connections import ConnectionLimits, Connections
-from gpushare.web.transport import ClientRunner, make_listener, make_runner, read_body
+from gpushare.web.connections import ConnectionLimits, Connections, make_listener
+from gpushare.web.server import ClientRunner, make_runner
+from gpushare.web.transport import read_body
 
 HANG_S = 10.0
 """When a wait is called a hang; nothing that works comes near it."""
 HEAD = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r]*\r\n")
 
+NAME = web.AppKey("name", str)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -33,6 +35,7 @@ class Bench:
     def __init__(self) -> None:
         self.limits = ConnectionLimits()
         self.handler: Handler = echo
+        self.api: Handler | None = None
         self.entered: asyncio.Queue[str] = asyncio.Queue()
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()
         self.seen: list[str] = []
@@ -47,8 +50,9 @@ class Bench:
 
     async def start(self) -> None:
         app = web.Application()
+        app[NAME] = "app"
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = make_runner(app, limits=self.limits, shutdown_timeout=1.0)
+        self._runner = make_runner(app, api=self.api, limits=self.limits, shutdown_timeout=1.0)
         await self._runner.setup()
         listener = make_listener("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
