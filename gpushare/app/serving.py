@@ -4,11 +4,14 @@ Called by: ``app.process`` for the service; the demo and the tests use ``running
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import structlog
 from aiohttp import web
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
@@ -16,15 +19,18 @@ from gpushare.app.keys import watch_keys
 from gpushare.app.life import Life
 from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
-from gpushare.edge.files import KeyFile
+from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
 from gpushare.web.connections import make_listener
 from gpushare.web.parts import Parts
 from gpushare.web.server import make_runner
+from gpushare.web.sessions import Sessions
 
 DRAIN_POLL_S = 0.05
 SECOND_SIGNAL_GRACE_S = 5.0
 CLEANUP_TIMEOUT_S = 2.0  # the library may use it twice; by then everything of ours has ended
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,13 @@ async def running(
 
     Raises:
         OSError: the address cannot be bound.
+        ConfigErrors: the keys or the session secret cannot be used.
     """
     life = Life()
     ollama = HttpOllama(config.ollama.url)
     life.on_stop.append(ollama.close)
     parts = build_parts(config, key_file.load(), ollama, life)
+    parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
     life.tasks.append(lambda: watch_keys(parts, key_file))
     runner = make_runner(
         build_app(parts), api=answer_api, limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
@@ -93,3 +101,18 @@ async def running(
         parts.gateway.cut(lambda _: True, Restarting)
         await runner.cleanup()
         await life.stop()
+
+
+def _session_secret(config: Config, folder: Path) -> bytes | None:
+    """Returns what sign-ins are signed with, None where none can be kept: then they end with the process.
+
+    Raises:
+        ConfigErrors: there is one that cannot be used.
+    """
+    try:
+        return read_secret(
+            "session_secret", configured=config.auth.session_secret_file, folder=folder, env=os.environ
+        )
+    except OSError as error:
+        _log.warning("session.unsaved", error=type(error).__name__)
+        return None

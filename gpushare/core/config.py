@@ -100,6 +100,8 @@ class Auth(Struct, frozen=True, kw_only=True):
     anonymous_models: bool = True
     key_in_path: bool = True
     revoke_running: Literal["finish", "cut"] = "finish"
+    login_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    session_secret_file: str = ""
 
 
 class Status(Struct, frozen=True, kw_only=True):

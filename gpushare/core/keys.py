@@ -29,6 +29,7 @@ from gpushare.core.schema import Wrong, read
 
 PREFIX = "gs_"
 ENTROPY_BYTES = 32  # what ``new_key`` needs: 3 for the id, the rest for 26 base62 characters
+KEY_LENGTH = 42  # characters of a key made here
 SECRET_MAX = 256  # a longer text is no key and is not hashed
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -215,7 +216,11 @@ class KeyRing:
         self._principals: dict[str, tuple[Principal, datetime, datetime]] = {}
 
     def authenticate(self, secret: str, *, now: datetime, host: str) -> Principal:
-        """Returns who presents a key; ``host`` names this server in a refusal.
+        """Returns who presents a key; see ``presented``."""
+        return self._principal(self.presented(secret, now=now, host=host), now)
+
+    def presented(self, secret: str, *, now: datetime, host: str) -> KeyRecord:
+        """Returns the record of a key that somebody shows; ``host`` names this server in a refusal.
 
         Raises:
             KeyUnknown: no key of ours: malformed, unknown or wrong, with one text for all.
@@ -233,6 +238,17 @@ class KeyRing:
             return known_as[0]
         if record.state(now) is not KeyState.ACTIVE:
             raise KeyExpired(record.name, record.why(now))
+        return record
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        """Returns the key of this id, good or not."""
+        return self._by_id.get(key_id)
+
+    def principal(self, key_id: str, now: datetime) -> Principal | None:
+        """Returns whose key this is, None when it is not good at ``now``."""
+        record = self._by_id.get(key_id)
+        if record is None or record.state(now) is not KeyState.ACTIVE:
+            return None
         return self._principal(record, now)
 
     def active(self, key_id: str, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """Whether a caller may go on before the queue: wrong keys, and the bytes of bodies held in memory.
 
-Owns: the counts behind both limits.  Called by: ``web.inference``.  Rules: each table is bounded, because
-what fills it comes from strangers; time is an argument.
+Owns: the counts behind both limits.  Called by: ``web.callers``, ``web.inference``, ``web.pages.login``.
+Rules: each table is bounded, because what fills it comes from strangers; time is an argument.
 """
 
 from collections import OrderedDict, deque
@@ -10,34 +10,36 @@ from collections.abc import Callable
 from gpushare.core.errors import Overloaded, TooManyBadKeys, spread_retry_s
 
 WRONG_KEYS_PER_WINDOW = 20  # per address; a person who mistypes needs fewer, a guesser is stopped
+WRONG_LOGINS_PER_WINDOW = 10  # the same for the page on which a person types a key
 WINDOW_S = 60.0
 ADDRESSES_KEPT = 4096
 BODY_RETRY_S = 5.0  # memory frees with every call that ends, and most end within seconds
 
 
 class WrongKeys:
-    """Counts wrong keys per address over a sliding minute."""
+    """Counts wrong keys per address over a sliding minute; ``limit`` is how many are heard out."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = WRONG_KEYS_PER_WINDOW) -> None:
+        self._limit = limit
         self._tries: OrderedDict[str, deque[float]] = OrderedDict()
 
     def check(self, address: str, now: float) -> None:
         """Lets the address try a key.
 
         Raises:
-            TooManyBadKeys: after 20 wrong keys within a minute; it says when the next try counts.
+            TooManyBadKeys: after ``limit`` wrong keys within a minute; it says when the next try counts.
         """
         tries = self._tries.get(address)
         if not tries:
             return
         while tries and now - tries[0] >= WINDOW_S:
             tries.popleft()
-        if len(tries) >= WRONG_KEYS_PER_WINDOW:
+        if len(tries) >= self._limit:
             raise TooManyBadKeys(WINDOW_S - (now - tries[0]))
 
     def note(self, address: str, now: float) -> None:
         """Counts one wrong key; the address unseen for longest is forgotten when the table is full."""
-        tries = self._tries.setdefault(address, deque(maxlen=WRONG_KEYS_PER_WINDOW))
+        tries = self._tries.setdefault(address, deque(maxlen=self._limit))
         self._tries.move_to_end(address)
         tries.append(now)
         if len(self._tries) > ADDRESSES_KEPT:

@@ -7,6 +7,7 @@ each other's change; the key file is 0600 and refused when others can read it.
 
 import fcntl
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from gpushare.core.problems import ConfigErrors, Problem
 
 SYSTEM_CONFIG = Path("/etc/gpushare/config.toml")
 KEYS_HEADER = '# Written by gpushare; use "gpushare key". Holds no key, only their SHA-256.\n'
+_SECRET_BYTES = 32  # least length of a secret, and what a new one is made of
 _BIGGEST = 16_000_000  # bytes of a settings or key file: a device or a film is not read whole
 
 
@@ -114,6 +116,42 @@ def make_private_dir(path: Path) -> None:
         raise _unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
 
 
+def read_secret(name: str, *, configured: str, folder: Path, env: Mapping[str, str]) -> bytes:
+    """Returns one of the server's own secrets: the first found of three.
+
+    These are systemd's credential of this name, the file the configuration names, and a file in the state
+    directory, which is made at its first use.
+
+    Raises:
+        ConfigErrors: the file cannot be read, others may read it, or it holds too little to be a secret.
+        OSError: there is none, and none can be made.
+    """
+    credentials = env.get("CREDENTIALS_DIRECTORY")
+    if credentials and (path := Path(credentials) / name).exists():
+        return _secret_in(path, private=False)  # systemd gives it to this process alone
+    if configured:
+        return _secret_in(Path(configured).expanduser())
+    path = folder / name
+    if not path.exists():
+        make_private_dir(folder)
+        write_text(path, secrets.token_hex(_SECRET_BYTES) + "\n")
+    return _secret_in(path)
+
+
+def _secret_in(path: Path, *, private: bool = True) -> bytes:
+    try:
+        with open(path, "rb", opener=_open_plain) as file:
+            if private:
+                _check_private(os.fstat(file.fileno()), path)
+            content = file.read(_BIGGEST).strip()
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+    if len(content) < _SECRET_BYTES:
+        hint = f"fix: openssl rand -hex {_SECRET_BYTES} > {path}"
+        raise _unusable(path, f"must hold at least {_SECRET_BYTES} characters", hint)
+    return content
+
+
 class KeyFile:
     """``keys.toml`` in the state directory."""
 
@@ -183,7 +221,7 @@ def _check_private(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise _unusable(path, "is not a plain file")
     if found.st_mode & 0o077:
-        raise _unusable(path, "others may read or write the key file", f"fix: chmod 600 {path}")
+        raise _unusable(path, "others may read or write it", f"fix: chmod 600 {path}")
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -5,6 +5,7 @@ Rules: a key counts only after the ring has accepted it; what a proxy says count
 """
 
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -60,3 +61,9 @@ def base_url(request: web.Request) -> str:
     if is_trusted(request.remote or "", server.trusted_proxies):
         scheme = "https" if request.headers.get("X-Forwarded-Proto", "").lower() == "https" else "http"
     return f"{scheme}://{request.headers.get(hdrs.HOST, parts.host)}"
+
+
+def is_own_origin(request: web.Request, origin: str) -> bool:
+    """Whether an ``Origin`` is this server, under the address that was asked for or its public one."""
+    asked = urlsplit(origin).netloc  # empty for the origin "null"
+    return asked != "" and asked in (request.headers.get(hdrs.HOST), urlsplit(base_url(request)).netloc)

@@ -5,7 +5,6 @@ Rules: this is the one place that turns an error into an HTTP answer, and it run
 """
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import hdrs, web
@@ -24,7 +23,7 @@ from gpushare.core.errors import (
 from gpushare.core.hosts import host_allowed, origin_allowed
 from gpushare.engine.gateway import answer_headers
 from gpushare.web.answers import new_request_id
-from gpushare.web.callers import identify
+from gpushare.web.callers import identify, is_own_origin
 from gpushare.web.parts import PARTS, REQUEST_ID, TARGET, Parts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -138,8 +137,9 @@ def _is_foreign(request: web.Request, origin: str | None) -> bool:
 
 def _origin_welcome(request: web.Request, origin: str) -> bool:
     """Whether the page the request comes from is ours, or listed."""
-    same = urlsplit(origin).netloc == request.headers.get(hdrs.HOST) and origin != "null"
-    return same or origin_allowed(origin, request.app[PARTS].config.server.allowed_origins)
+    return is_own_origin(request, origin) or origin_allowed(
+        origin, request.app[PARTS].config.server.allowed_origins
+    )
 
 
 def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:

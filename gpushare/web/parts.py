@@ -15,7 +15,7 @@ from aiohttp import web
 from gpushare.core.config import Config
 from gpushare.core.dialects import Target
 from gpushare.core.keys import KeyRing
-from gpushare.core.limits import BodyBudget, WrongKeys
+from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
 from gpushare.engine.gateway import Gateway
@@ -23,6 +23,7 @@ from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Exposition
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import Connections
+from gpushare.web.sessions import Sessions
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Parts:
     body_budget: BodyBudget
     connections: Connections | None = None  # set when the server starts
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
+    wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
+    sessions: Sessions = field(default_factory=Sessions)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

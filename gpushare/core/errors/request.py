@@ -180,6 +180,17 @@ class OriginDenied(Denied):
         )
 
 
+class ForeignForm(Denied):
+    """403: a form of a page of ours that was not sent from one."""
+
+    code = "origin_denied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This form was not sent from a page of this server. Open the page here and send it again."
+        )
+
+
 class NetworkDenied(Denied):
     """403: a page that only some networks may read."""
 

@@ -11,7 +11,9 @@ from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
+from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, ready_probe
+from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
 from gpushare.web.pages.whoami import whoami_json
@@ -42,7 +44,13 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
     }
     for path, handler in routes.items():
         app.router.add_route("*", path, reading(handler))
-    app.router.add_route("*", "/gpushare/v1/queue/{id}", by_method(DELETE=cancel_json))
+    other: dict[str, Handler] = {
+        "/login": form(login, show=login_page),
+        "/logout": form(logout),
+        "/gpushare/v1/queue/{id}": by_method(DELETE=cancel_json),
+    }
+    for path, handler in other.items():
+        app.router.add_route("*", path, handler)
 
 
 async def root(request: web.Request) -> web.Response:

@@ -44,6 +44,14 @@ class Page:
     version: str = __version__
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePage(Page):
+    """What ``message.html`` uses: a heading, and what there is to say."""
+
+    heading: str
+    message: str
+
+
 def _since(then: datetime, now: datetime) -> str:
     return wording.duration((now - then).total_seconds())
 
@@ -94,6 +102,18 @@ def plain_page(request: web.Request, title: str) -> Page:
     """Returns a page that shows nothing but its template's own words."""
     parts = request.app[PARTS]
     return Page(path="", title=f"{title} · gpushare", host=parts.host, base_url=base_url(request))
+
+
+def message_page(request: web.Request, heading: str, message: str) -> MessagePage:
+    """Returns a page that says one thing."""
+    return MessagePage(
+        path="",
+        title=f"{heading} · gpushare",
+        host=request.app[PARTS].host,
+        base_url=base_url(request),
+        heading=heading,
+        message=message,
+    )
 
 
 def render(request: web.Request, template: str, page: Page, *, status: int = 200) -> web.Response:

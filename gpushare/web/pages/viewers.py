@@ -1,15 +1,46 @@
-"""Who looks at a page.
+"""Who looks at a page: whoever sends a key, else whoever is signed in.
 
-Called by: everything in ``web.pages``.  The API of the tools never asks here.
+Called by: everything in ``web.pages``.  Rules: the API of the tools never asks here, so that no session can
+spend GPU time; a session without a key in a header counts as no key for the guard of ``web.middleware``.
 """
+
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from gpushare.core.keys import KeyRecord
 from gpushare.core.model import Principal
-from gpushare.web.parts import PRINCIPAL
+from gpushare.web.callers import base_url
+from gpushare.web.parts import PARTS, PRINCIPAL
+from gpushare.web.sessions import COOKIE
 
 
 def viewer(request: web.Request) -> Principal | None:
     """Returns who looks at a page, None for somebody without a key."""
     who: Principal | None = request.get(PRINCIPAL)
-    return who
+    if who is not None:
+        return who
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None:
+        return None
+    parts = request.app[PARTS]
+    return parts.sessions.holder(cookie, parts.ring, datetime.now(UTC))
+
+
+def sign_in(request: web.Request, response: web.Response, record: KeyRecord) -> None:
+    """Gives the browser a session of this key."""
+    parts = request.app[PARTS]
+    length = timedelta(days=parts.config.auth.login_days)
+    response.set_cookie(
+        COOKIE,
+        parts.sessions.issue(record, datetime.now(UTC) + length),
+        max_age=int(length.total_seconds()),
+        httponly=True,
+        samesite="Lax",
+        secure=base_url(request).startswith("https:"),
+    )
+
+
+def sign_out(response: web.Response) -> None:
+    """Takes the session from the browser."""
+    response.del_cookie(COOKIE, httponly=True, samesite="Lax")

@@ -142,6 +142,19 @@ def test_a_key_is_good_within_its_time() -> None:
     assert not ring.active("ffffff", NOW)
 
 
+def test_a_key_is_found_by_its_id_and_judged() -> None:
+    """A session knows the id alone: who it is, as long as the key is good."""
+    ring = KeyRing([record(1, expires=NOW)])
+    (found,) = ring.records
+    assert ring.get(found.id) is found
+    assert ring.get("ffffff") is None
+    before = ring.principal(found.id, NOW - timedelta(seconds=1))
+    assert before is not None
+    assert before.key_id == found.id
+    assert ring.principal(found.id, NOW) is None
+    assert ring.principal("ffffff", NOW) is None
+
+
 def test_an_imported_key_needs_no_check_characters() -> None:
     """A key that was made elsewhere is good if its hash is in the file."""
     secret = "gs_abcdef_chosenelsewhere"

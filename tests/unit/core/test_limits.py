@@ -31,6 +31,16 @@ def test_the_twenty_first_wrong_key_within_a_minute_is_told_to_wait() -> None:
     keys.check("a", WINDOW_S)
 
 
+def test_a_table_may_hear_fewer() -> None:
+    """Each place that takes keys has its own patience."""
+    keys = WrongKeys(2)
+    for _ in range(2):
+        keys.check("a", 0)
+        keys.note("a", 0)
+    with pytest.raises(TooManyBadKeys):
+        keys.check("a", 0)
+
+
 def test_one_address_does_not_speak_for_another() -> None:
     """Wrong keys from one address leave every other address alone."""
     keys = WrongKeys()

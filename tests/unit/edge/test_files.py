@@ -15,6 +15,7 @@ from gpushare.edge.files import (
     find_config,
     make_private_dir,
     personal_config,
+    read_secret,
     read_text,
     reference_text,
     state_dir,
@@ -185,6 +186,55 @@ def test_a_key_file_that_is_a_link_or_no_file_is_refused(key_file: KeyFile, tmp_
     path.mkdir(0o700)
     with pytest.raises(ConfigErrors, match="Is a directory"):
         key_file.load()
+
+
+def secret(folder: Path, *, configured: str = "", **env: str) -> bytes:
+    """Returns the secret that is found."""
+    return read_secret("session_secret", configured=configured, folder=folder, env=env)
+
+
+def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    """The first start makes it, private and long; every later one finds it."""
+    made = secret(tmp_path / "state")
+    path = tmp_path / "state" / "session_secret"
+    assert len(made) == 64
+    assert mode(path) == 0o600
+    assert secret(tmp_path / "state") == made == path.read_bytes().strip()
+    assert secret(tmp_path / "other") != made
+
+
+def test_the_first_secret_found_wins(tmp_path: Path) -> None:
+    """Systemd's credential, the configured file, the state directory; where one is given, none is made."""
+    (tmp_path / "run").mkdir()
+    credential, file = tmp_path / "run" / "session_secret", tmp_path / "mine"
+    file.write_text("f" * 32 + "\n")
+    file.chmod(0o600)
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path / "run")}
+    assert secret(tmp_path / "state", configured=str(file), **env) == b"f" * 32
+    credential.write_text("c" * 32)
+    credential.chmod(0o440)
+    assert secret(tmp_path / "state", configured=str(file), **env) == b"c" * 32
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Open to others, too short, a link, or not there: each with what to do, and never with its content."""
+    path = tmp_path / "mine"
+    with pytest.raises(ConfigErrors, match="cannot be read"):
+        secret(tmp_path, configured=str(path))
+    path.write_text("tooshort")
+    path.chmod(0o600)
+    with pytest.raises(ConfigErrors, match="at least 32 characters") as caught:
+        secret(tmp_path, configured=str(path))
+    assert "tooshort" not in str(caught.value)
+    path.write_text("x" * 32)
+    path.chmod(0o644)
+    with pytest.raises(ConfigErrors, match="chmod 600"):
+        secret(tmp_path, configured=str(path))
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with pytest.raises(ConfigErrors, match="cannot be read"):
+        secret(tmp_path, configured=str(link))
 
 
 def test_a_state_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:

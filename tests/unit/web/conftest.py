@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
-from gpushare.core.config import Config, Metrics, Status
+from gpushare.core.config import Config, Metrics, Server, Status
 from tests.unit.web.site import Site, open_site
 from tests.unit.web.wire import Bench
 
@@ -51,4 +51,18 @@ async def closed_site() -> AsyncIterator[Site]:
 async def far_site() -> AsyncIterator[Site]:
     """The pages of a server whose metrics are for another network."""
     async for each in open_site(Config(metrics=Metrics(allow=("10.0.0.0/8",)))):
+        yield each
+
+
+@pytest.fixture
+async def listed_site() -> AsyncIterator[Site]:
+    """The pages of a server whose API a foreign page may use."""
+    async for each in open_site(Config(server=Server(allowed_origins=("https://chat.example",)))):
+        yield each
+
+
+@pytest.fixture
+async def public_site() -> AsyncIterator[Site]:
+    """The pages of a server that people reach under another address, through a proxy with TLS."""
+    async for each in open_site(Config(server=Server(public_url="https://gpu.example.lan"))):
         yield each

@@ -95,6 +95,11 @@ class Site:
     queue: MadeUpQueue
     owners: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return f"http://127.0.0.1:{self.port}"
+
     async def get(self, path: str, who: str = "", **headers: str) -> tuple[int, Any, str]:
         """Returns status, headers and text."""
         if who:

@@ -1,0 +1,92 @@
+"""The forms of the pages: sent from a page of this server, small, and refused in words a person can read.
+
+Called by: ``web.pages`` (``form`` around each handler of a POST).
+
+A browser sends its session with whatever makes it come here, so a form must come from a page of ours.  Every
+browser of the last years says so in ``Origin`` or ``Sec-Fetch-Site``; another port, or another name of the
+same domain, is another server.  A request that says nothing of where it comes from is a program's: it may use
+a key, but not a session.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qsl
+
+from aiohttp import hdrs, web
+
+from gpushare.core.errors import ForeignForm, GpushareError, InvalidRequest, UnsupportedMedia
+from gpushare.web.callers import is_own_origin
+from gpushare.web.middleware import error_response
+from gpushare.web.pages.render import Handler, Page, by_method, message_page, render
+from gpushare.web.parts import PARTS
+from gpushare.web.sessions import COOKIE
+from gpushare.web.transport import read_body
+
+FORM_MAX_BYTES = 16 * 1024
+FORM_MAX_FIELDS = 50
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+Fields = Mapping[str, str]
+FormHandler = Callable[[web.Request, Fields], Awaitable[web.StreamResponse]]
+
+
+def form(handler: FormHandler, *, show: Handler | None = None) -> Handler:
+    """Returns a handler of a form; ``show`` answers GET and HEAD, if there is something to see."""
+
+    async def post(request: web.Request) -> web.StreamResponse:
+        try:
+            check_sender(request)
+            return await handler(request, await read_form(request))
+        except GpushareError as error:
+            return refusal(request, error, "message.html", message_page(request, "Not done", error.message))
+
+    return by_method(POST=post) if show is None else by_method(GET=show, HEAD=show, POST=post)
+
+
+def check_sender(request: web.Request) -> None:
+    """Lets a form pass that a page of this server sent, or a program that has no session.
+
+    Raises:
+        ForeignForm: another page sent it, or nothing says that it was ours.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get(hdrs.ORIGIN)
+    if site not in (None, "same-origin", "none"):
+        raise ForeignForm
+    if origin is not None and not is_own_origin(request, origin):
+        raise ForeignForm
+    if site is None and origin is None and COOKIE in request.cookies:
+        raise ForeignForm
+
+
+async def read_form(request: web.Request) -> Fields:
+    """Returns the fields of a form; of a field that comes twice, the last.
+
+    Raises:
+        UnsupportedMedia: something else than a plain form.
+        InvalidRequest: not readable, or with too many fields.
+        BodyTooLarge: larger than any form of ours.
+    """
+    if request.content_type != FORM_TYPE:
+        raise UnsupportedMedia(f"Forms are taken as {FORM_TYPE} alone.")
+    timeout_s = request.app[PARTS].config.server.body_timeout
+    body = await read_body(request, limit=FORM_MAX_BYTES, timeout_s=timeout_s)
+    try:
+        return dict(
+            parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_MAX_FIELDS, errors="strict")
+        )
+    except ValueError:
+        raise InvalidRequest("The form cannot be read.") from None
+
+
+def refusal(request: web.Request, error: GpushareError, template: str, page: Page) -> web.Response:
+    """Answers with an error: browsers get a page, everybody else the error object."""
+    response = error_response(request, error)
+    if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+        shown = render(request, template, page, status=error.status)
+        response.body = shown.body
+        response.headers.update(shown.headers)
+    return response
+
+
+def go_to(path: str) -> web.Response:
+    """Sends the browser to a page of ours after a form was done, so that a reload does not send it again."""
+    return web.Response(status=303, headers={hdrs.LOCATION: path, hdrs.CACHE_CONTROL: "no-store"})
