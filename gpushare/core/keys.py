@@ -216,15 +216,27 @@ class KeyRing:
         self._principals: dict[str, tuple[Principal, datetime, datetime]] = {}
 
     def authenticate(self, secret: str, *, now: datetime, host: str) -> Principal:
-        """Returns who presents a key; see ``presented``."""
-        return self._principal(self.presented(secret, now=now, host=host), now)
-
-    def presented(self, secret: str, *, now: datetime, host: str) -> KeyRecord:
-        """Returns the record of a key that somebody shows; ``host`` names this server in a refusal.
+        """Returns who presents a key; ``host`` names this server in a refusal.
 
         Raises:
             KeyUnknown: no key of ours: malformed, unknown or wrong, with one text for all.
             KeyExpired: the key matches, but it has ended or has not begun.
+        """
+        record = self._matching(secret, host)
+        known_as = self._principals.get(record.id)
+        if known_as is not None and known_as[1] <= now < known_as[2]:
+            return known_as[0]
+        return self._principal(_good(record, now), now)
+
+    def presented(self, secret: str, *, now: datetime, host: str) -> KeyRecord:
+        """Returns the record of a key that somebody presents; raises as ``authenticate``."""
+        return _good(self._matching(secret, host), now)
+
+    def _matching(self, secret: str, host: str) -> KeyRecord:
+        """Returns the record that a key matches, good now or not.
+
+        Raises:
+            KeyUnknown: none.
         """
         public_id = key_id(secret)
         record = self._by_id.get(public_id)
@@ -233,11 +245,6 @@ class KeyRing:
         known = record.sha256 if record else _NOBODY
         if not hmac.compare_digest(known, digest(secret)) or record is None:
             raise KeyUnknown(host)
-        known_as = self._principals.get(public_id)
-        if known_as is not None and known_as[1] <= now < known_as[2]:
-            return known_as[0]
-        if record.state(now) is not KeyState.ACTIVE:
-            raise KeyExpired(record.name, record.why(now))
         return record
 
     def get(self, key_id: str) -> KeyRecord | None:
@@ -366,6 +373,17 @@ def _same_ids(table: _KeyTable) -> Iterator[Wrong]:
         if record.id in seen:
             yield Wrong(f"key.{index}.id", "is the id of another key")
         seen.add(record.id)
+
+
+def _good(record: KeyRecord, now: datetime) -> KeyRecord:
+    """Returns a record that is good at ``now``.
+
+    Raises:
+        KeyExpired: it is not.
+    """
+    if record.state(now) is not KeyState.ACTIVE:
+        raise KeyExpired(record.name, record.why(now))
+    return record
 
 
 def _terms(records: list[KeyRecord]) -> OwnerTerms:
