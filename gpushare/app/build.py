@@ -42,8 +42,7 @@ EMBED_BACKEND = "ollama-embed"  # the embedding lane: the same Ollama, slots of 
 def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -> Parts:
     """Returns every object of the server, wired and not yet running; what runs is entered in ``life``."""
     clock = time.monotonic
-    slots = LocalSlots(_scheduler(config), limits=_limits(config), clock=clock, jitter=random.random)
-    slots.set_people(ring.owners(datetime.now(UTC)))
+    slots = _make_slots(config, ring, life)
     stats = Stats()
     monitor = Monitor(
         ollama,
@@ -54,34 +53,38 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         on_models=stats.know,
     )
     life.tasks.append(monitor.run)
-    upstream = HttpUpstream(
-        config.ollama.url,
-        connect_timeout=config.ollama.connect_timeout,
-        send_timeout=config.ollama.send_timeout,
-    )
     gateway = Gateway(
         config,
         slots=slots,
-        upstream=upstream,
+        upstream=_make_upstream(config, life),
         ollama=ollama,
         monitor=monitor,
         observers=(stats.record, lambda record: logs.log_record(stats.closed(record))),
         clock=clock,
         wall=time.time,
     )
-    host = config.server.name or socket.gethostname()
     parts = Parts(
         config=config,
         ring=ring,
-        host=host,
-        own_names=_own_names(config, host),
+        host=_host(config),
+        own_names=_own_names(config),
         gateway=gateway,
         slots=slots,
         monitor=monitor,
         stats=stats,
-        metrics=Metrics(_sources(config, slots, stats, monitor, lambda: parts)),
+        metrics=Metrics(_sources(slots, stats, monitor, lambda: parts)),
         body_budget=BodyBudget(config.server.body_memory, jitter=random.random),
     )
+
+    def adopt(new: Config) -> None:
+        monitor.interval_s = new.ollama.health_interval
+        parts.config = gateway.config = new
+        parts.host, parts.own_names = _host(new), _own_names(new)
+        parts.body_budget.total_bytes = new.server.body_memory
+        if parts.connections is not None:
+            parts.connections.set_limits(connection_limits(new))
+
+    life.on_reload.append(adopt)
     return parts
 
 
@@ -99,9 +102,30 @@ def answer_api(request: web.Request) -> Awaitable[web.StreamResponse]:
     return frame(request, inference.dispatch)
 
 
-def _sources(
-    config: Config, slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[[], Parts]
-) -> Sources:
+def _make_slots(config: Config, ring: KeyRing, life: Life) -> LocalSlots:
+    scheduler = Scheduler(_params(config))
+    scheduler.add_backend(BACKEND, slots=config.queue.slots)
+    scheduler.add_backend(EMBED_BACKEND, slots=config.queue.embedding_slots, lane=Lane.EMBED)
+    slots = LocalSlots(scheduler, limits=_limits(config), clock=time.monotonic, jitter=random.random)
+    slots.set_people(ring.owners(datetime.now(UTC)))
+
+    def adopt(new: Config) -> None:
+        slots.set_limits(_limits(new))
+        slots.set_params(_params(new))
+        slots.resize(BACKEND, new.queue.slots)
+        slots.resize(EMBED_BACKEND, new.queue.embedding_slots)
+
+    life.on_reload.append(adopt)
+    return slots
+
+
+def _make_upstream(config: Config, life: Life) -> HttpUpstream:
+    upstream = HttpUpstream(config.ollama.url, **_dialling(config))
+    life.on_reload.append(lambda new: upstream.set_timeouts(**_dialling(new)))
+    return upstream
+
+
+def _sources(slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[[], Parts]) -> Sources:
     """Returns where the metrics read their figures; ``parts`` exist by the first scrape."""
     return Sources(
         stats=stats,
@@ -112,27 +136,28 @@ def _sources(
         body_bytes=lambda: parts().body_budget.held_bytes,
         doors=lambda: parts().connections,
         version=__version__,
-        people=config.metrics.people,
+        people=lambda: parts().config.metrics.people,
+        rejected=lambda: parts().config_rejected,
     )
 
 
-def _scheduler(config: Config) -> Scheduler:
+def _params(config: Config) -> Params:
     queue = config.queue
-    scheduler = Scheduler(
-        Params(
-            quantum=queue.quantum,
-            background_weight=queue.background_weight,
-            stay_on_model=queue.stay_on_model,
-        )
+    return Params(
+        quantum=queue.quantum,
+        background_weight=queue.background_weight,
+        stay_on_model=queue.stay_on_model,
     )
-    scheduler.add_backend(BACKEND, slots=queue.slots)
-    scheduler.add_backend(EMBED_BACKEND, slots=queue.embedding_slots, lane=Lane.EMBED)
-    return scheduler
 
 
 def _limits(config: Config) -> QueueLimits:
     queue = config.queue
     return QueueLimits(max_waiting=queue.max_waiting, max_waiting_per_person=queue.max_waiting_per_person)
+
+
+def _dialling(config: Config) -> dict[str, float]:
+    ollama = config.ollama
+    return {"connect_timeout": ollama.connect_timeout, "send_timeout": ollama.send_timeout}
 
 
 def connection_limits(config: Config) -> ConnectionLimits:
@@ -149,8 +174,13 @@ def connection_limits(config: Config) -> ConnectionLimits:
     )
 
 
-def _own_names(config: Config, host: str) -> frozenset[str]:
+def _host(config: Config) -> str:
+    """Returns the machine's name, as shown to people."""
+    return config.server.name or socket.gethostname()
+
+
+def _own_names(config: Config) -> frozenset[str]:
     """Returns the names this machine answers to without a key."""
     public = urlsplit(config.server.public_url).hostname
-    names = {host, socket.gethostname(), socket.getfqdn(), public or "localhost"}
+    names = {_host(config), socket.gethostname(), socket.getfqdn(), public or "localhost"}
     return frozenset(name.lower() for name in (*names, *config.server.allowed_hosts))

@@ -1,6 +1,6 @@
 """Keys that change while the server runs: in the key file, and by the clock.
 
-Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task.
+Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task; ``app.reload``.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 import structlog
 
 from gpushare.core.errors import KeyRevoked
+from gpushare.core.keys import KeyRing
 from gpushare.core.model import Principal
+from gpushare.core.problems import ConfigErrors
 from gpushare.edge.files import KeyFile
 from gpushare.web.parts import Parts
 
@@ -25,18 +27,22 @@ async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
     """
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
+        ring = parts.ring
         try:
             if key_file.changed():
-                parts.ring = key_file.load()
-                _log.info("keys.loaded", people=len(parts.ring.owners(datetime.now(UTC))))
-        except Exception as error:  # noqa: BLE001 - a broken file must not stop the server
-            _log.error("keys.rejected", reason=type(error).__name__)
-        _apply_keys(parts)
+                ring = key_file.load()
+                _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
+        except ConfigErrors as errors:
+            _log.error("keys.rejected", problems=errors.briefly())
+        except Exception:  # noqa: BLE001 - a broken file must not stop the server
+            _log.exception("keys.rejected")
+        apply_keys(parts, ring)
 
 
-def _apply_keys(parts: Parts) -> None:
+def apply_keys(parts: Parts, ring: KeyRing) -> None:
     """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot."""
     now = datetime.now(UTC)
+    parts.ring = ring
     parts.slots.set_people(parts.ring.owners(now))
 
     def ended(who: Principal) -> bool:

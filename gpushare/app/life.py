@@ -1,4 +1,4 @@
-"""What parts want done in the life of the server: while it runs, when it closes down, and at its end.
+"""What parts want done in the life of the server: while it runs, on reload, when it closes down, at its end.
 
 Called by: ``app.build`` enters what each object needs, beside making it; ``app.serving`` does it.
 """
@@ -7,19 +7,39 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpushare.core.config import Config
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """Lists to add to; entries are called in their order, those of ``on_stop`` in the reverse one.
 
-    ``tasks`` are started with the server and cancelled before its end.  ``on_drain`` is called first thing
-    when the server closes down, while every connection still works; it must not wait.  ``on_stop`` is awaited
-    when nothing is served any more.
+    ``tasks`` are started with the server and cancelled before its end.  ``on_reload`` is called with a new
+    configuration; an entry that raises has changed nothing, and the whole reload is undone.  ``on_drain`` is
+    called first thing when the server closes down, while every connection still works.  Neither may wait.
+    ``on_stop`` is awaited when nothing is served any more.
     """
 
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    on_reload: list[Callable[[Config], None]] = field(default_factory=list)
     on_drain: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def reload(self, old: Config, new: Config) -> None:
+        """Hands everybody the new configuration, or, should one fail, all of them the old one again.
+
+        Raises:
+            Exception: whatever the one that failed raised; the old configuration holds.
+        """
+        told = []
+        try:
+            for adopt in self.on_reload:
+                adopt(new)
+                told.append(adopt)
+        except BaseException:
+            for adopt in told:
+                adopt(old)
+            raise
 
     def close_down(self) -> None:
         """Calls what waits for the beginning of the end; once, however often it is asked for."""

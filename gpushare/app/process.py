@@ -5,12 +5,15 @@ Called by: ``gpushare serve``.
 
 import asyncio
 import gc
+import os
 import signal
+import sys
 from collections.abc import Callable
 
 import structlog
 
 from gpushare import __version__
+from gpushare.app.reload import Read, Reload
 from gpushare.app.serving import running
 from gpushare.core.config import Config
 from gpushare.edge import logs
@@ -21,25 +24,67 @@ GC_THRESHOLD = 50_000  # allocations between young collections: fewer pauses on 
 _log = structlog.get_logger()
 
 
-def serve(config: Config, key_file: KeyFile) -> None:
-    """Runs the server in the foreground until SIGTERM or SIGINT; a second signal shortens the end."""
+class Signals:
+    """What the process was told to do.
+
+    ``stop`` is set by the first SIGTERM or SIGINT, ``hurry`` by a second one.  ``on_hangup`` is called on
+    SIGHUP, which from a terminal that is gone means to stop.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.on_hangup: Callable[[], None] = lambda: None
+        self._had_terminal = sys.stderr.isatty()
+
+    def catch(self) -> None:
+        """Takes the signals from now on; none of them ends the process by itself any more."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGINT, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _told_to_stop(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    def _hung_up(self) -> None:
+        if self._had_terminal and not os.isatty(sys.stderr.fileno()):
+            self._told_to_stop()
+        else:
+            self.on_hangup()
+
+
+def serve(config: Config, key_file: KeyFile, read: Read) -> None:
+    """Runs the server in the foreground until SIGTERM or SIGINT; a second signal shortens the end.
+
+    Args:
+        config: to start with.
+        key_file: watched for changed keys.
+        read: gives settings and keys anew, on SIGHUP.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
     logs.configure(config.log)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, key_file))
+        runner.run(_serve(config, key_file, read))
 
 
-async def _serve(config: Config, key_file: KeyFile) -> None:
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
+    signals = Signals()
+    signals.catch()
     host, port = config.server.address
-    async with running(config, key_file, host=host, port=port) as server:
+    async with running(config, key_file, host=host, port=port) as server, asyncio.TaskGroup() as tasks:
+        server.life.on_reload.append(lambda new: logs.configure(new.log))
+        reload = Reload(server.parts, server.life, read)
+        signals.on_hangup = reload.ask
+        reloading = tasks.create_task(reload.run())
         _quiet_collector()
         _log.info("server.started", version=__version__, address=server.url, ollama=config.ollama.url)
-        await stop.wait()
+        await signals.stop.wait()
         _log.info("server.draining", running=len(server.parts.gateway.live))
-        await server.drain(config.server.shutdown_grace, hurry=hurry)
+        await server.drain(server.parts.config.server.shutdown_grace, hurry=signals.hurry)
+        reloading.cancel()
     _log.info("server.stopped")
 
 

@@ -2,9 +2,10 @@
 
 import click
 
-from gpushare.cli.options import config_option, read_setup
+from gpushare.cli.options import Setup, config_option, read_setup
 from gpushare.cli.terminal import ExitCode, Failure, note
-from gpushare.core.config import warnings
+from gpushare.core.config import Config, warnings
+from gpushare.core.keys import KeyRing
 
 
 @click.command
@@ -20,7 +21,7 @@ def serve(config_path: str | None, listen: str | None) -> None:
     from gpushare import app
 
     try:
-        app.serve(setup.config, setup.keys)
+        app.serve(setup.config, setup.keys, lambda: _read_again(setup, config_path, listen))
     except OSError as error:
         where = setup.config.server.listen
         raise Failure(
@@ -29,3 +30,15 @@ def serve(config_path: str | None, listen: str | None) -> None:
             exit_code=ExitCode.FAILED,
             hint="another address: gpushare serve --listen HOST:PORT",
         ) from error
+
+
+def _read_again(setup: Setup, config_path: str | None, listen: str | None) -> tuple[Config, KeyRing]:
+    """Returns settings and keys as they are on disk now, from the files that were used at the start.
+
+    A file that was found and is gone now is a mistake, not a wish for the defaults.
+
+    Raises:
+        ConfigErrors: either of them cannot be used.
+    """
+    found = read_setup(str(setup.path) if setup.path else config_path, listen=listen)
+    return found.config, setup.keys.load()

@@ -1,8 +1,8 @@
 """The typed configuration: every setting, its default, its bounds, and what must hold between settings.
 
-Owns: nothing; a ``Config`` is immutable and read once, at the start.  Rules: attribute names are the
-setting names; times are float seconds and sizes int bytes; the annotated reference is ``config.toml``, which
-a test holds equal to the defaults here.
+Owns: nothing; a ``Config`` is immutable and replaced whole.  Rules: attribute names are the setting names;
+times are float seconds and sizes int bytes; a setting acts on reload unless it is marked ``RESTART``; the
+annotated reference is ``config.toml``, which a test holds equal to the defaults here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,8 @@ def _as(form: Form) -> Meta:
     return Meta(extra={"form": form})
 
 
+RESTART = Meta(extra={"restart": True})
+"""Marks a setting whose change acts only after a restart."""
 Seconds = Annotated[float, _as(forms.TIME)]
 SecondsOrZero = Annotated[float, _as(forms.TIME_OR_ZERO)]
 SecondsOrAuto = Annotated[float | None, _as(forms.TIME_OR_AUTO)]
@@ -40,7 +42,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 class Server(Struct, frozen=True, kw_only=True):
     """``[server]``: the address, and the limits of connections and bodies."""
 
-    listen: Listen = "127.0.0.1:11435"
+    listen: Annotated[Listen, RESTART] = "127.0.0.1:11435"
     public_url: PublicUrl = ""
     name: Annotated[str, Meta(max_length=64)] = ""
     trusted_proxies: tuple[Ip, ...] = ("127.0.0.1", "::1")
@@ -66,7 +68,7 @@ class Server(Struct, frozen=True, kw_only=True):
 class Ollama(Struct, frozen=True, kw_only=True):
     """``[ollama]``: where Ollama listens and how long it may take."""
 
-    url: Url = "http://127.0.0.1:11434"
+    url: Annotated[Url, RESTART] = "http://127.0.0.1:11434"
     cloud: bool = False
     connect_timeout: Seconds = 3.0
     send_timeout: Seconds = 10.0
@@ -101,7 +103,7 @@ class Auth(Struct, frozen=True, kw_only=True):
     key_in_path: bool = True
     revoke_running: Literal["finish", "cut"] = "finish"
     login_days: Annotated[int, Meta(ge=1, le=366)] = 30
-    session_secret_file: str = ""
+    session_secret_file: Annotated[str, RESTART] = ""
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -135,7 +137,7 @@ class Log(Struct, frozen=True, kw_only=True):
 class State(Struct, frozen=True, kw_only=True):
     """``[state]``: where keys are kept.  Empty: the service's state directory, else the person's own."""
 
-    dir: str = ""
+    dir: Annotated[str, RESTART] = ""
 
 
 class Config(Struct, frozen=True, kw_only=True):

@@ -29,10 +29,8 @@ class Problem:
     line_text: str = ""
 
     def __str__(self) -> str:
-        """Writes ``source:line:column: setting: message``, the line itself, and a caret with the hint."""
-        where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-        named = f"{self.setting}: {self.message}" if self.setting else self.message
-        lines = [f"{printable(where)}: {printable(named)}"]
+        """Writes the brief form, the line itself, and a caret with the hint."""
+        lines = [self.briefly()]
         if self.line_text:
             lines.append(f"{self.line:>6} | {printable(self.line_text)[:LINE_SHOWN]}")
             caret = " " * (self.column - 1) + "^" * self.width
@@ -40,6 +38,12 @@ class Problem:
         elif self.hint:
             lines.append(f"       {printable(self.hint)}")
         return "\n".join(lines)
+
+    def briefly(self) -> str:
+        """Writes ``source:line:column: setting: message``."""
+        where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        named = f"{self.setting}: {self.message}" if self.setting else self.message
+        return f"{printable(where)}: {printable(named)}"
 
 
 class ConfigErrors(Exception):
@@ -52,6 +56,10 @@ class ConfigErrors(Exception):
         super().__init__(problems)
         self.problems = problems
         self.reference = reference
+
+    def briefly(self) -> tuple[str, ...]:
+        """Returns one line for each problem."""
+        return tuple(problem.briefly() for problem in self.problems)
 
     def __str__(self) -> str:
         """Writes all problems, and how many there are."""

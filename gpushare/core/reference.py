@@ -16,6 +16,11 @@ Where gpushare looks, the first found wins and files are never merged: `--config
 defaults below hold. A variable such as `GPUSHARE_QUEUE__SLOTS=2` sets one value over the file.
 `gpushare config check` tells every mistake at once, `gpushare config show` what is in effect and why.
 
+A change acts on `systemctl reload gpushare`, or SIGHUP: everything is read and checked again, and taken into
+use whole or not at all; calls that run or wait are left alone. The log names what changed
+(`config.loaded`) or every mistake (`config.rejected`). Where *(restart)* is noted, a change acts only after a
+restart, and the log names it.
+
 Times are written `"30s"`, `"5m"`, `"2h"`, `"7d"`; sizes `"32MB"` (millions) or `"32MiB"` (powers of two).
 """
 _SETTING = re.compile(r"(?P<name>\w+) = (?P<value>\"[^\"]*\"|\[[^\]]*\]|\S+)\s+# (?P<meaning>.*)")
@@ -32,4 +37,5 @@ def _lines(text: str) -> Iterator[str]:
             yield from ("", f"## {line}", "", "| setting | default | meaning |", "|---|---|---|")
         elif found := _SETTING.fullmatch(line):
             meaning = re.sub(r"<(\w+)>", r"&lt;\1&gt;", found["meaning"]).replace("|", "\\|")
+            meaning = meaning.replace("(restart)", "*(restart)*")
             yield f"| `{found['name']}` | `{found['value']}` | {meaning[:1].upper()}{meaning[1:]} |"

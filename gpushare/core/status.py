@@ -79,6 +79,7 @@ class Picture:
     day: Day
     max_waiting: int
     draining: bool = False
+    config_rejected: bool = False
     starts_in_s: float | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
@@ -139,7 +140,7 @@ def document(picture: Picture, audience: Audience) -> Document:
         host=picture.host,
         version=picture.version,
         state=state_of(picture),
-        notices=tuple(_notices(picture)),
+        notices=tuple(_notices(picture, audience)),
         new_request_starts_in_s=_starts_in_s(picture),
         ollama=_ollama(picture),
         running=tuple(_running(picture, row, audience) for row in picture.queue.running),
@@ -184,8 +185,8 @@ def _starts_in_s(picture: Picture) -> float | None:
             return None
 
 
-def _notices(picture: Picture) -> list[Notice]:
-    """Returns at most three notices, the gravest first."""
+def _notices(picture: Picture, audience: Audience) -> list[Notice]:
+    """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
     found = []
     if picture.ollama.since is not None and not picture.ollama.up:
         found.append(_OLLAMA_DOWN)
@@ -193,6 +194,8 @@ def _notices(picture: Picture) -> list[Notice]:
         found.append(_DRAINING)
     if picture.queue.paused_since is not None:
         found.append(_PAUSED)
+    if picture.config_rejected and audience.is_admin:
+        found.append(_CONFIG_REJECTED)
     if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):
         found.append(_MODEL_ON_CPU)
     if picture.ollama.version.endswith(SIMULATED):
@@ -222,6 +225,12 @@ _PAUSED = Notice(
     code="paused",
     level="warn",
     text="An admin has paused the queue. Running requests finish, everything else waits.",
+)
+_CONFIG_REJECTED = Notice(
+    code="config-rejected",
+    level="warn",
+    text="The settings or keys on disk have mistakes, so the earlier ones are in use. What is wrong: "
+    "gpushare config check",
 )
 _MODEL_ON_CPU = Notice(
     code="model-on-cpu",

@@ -47,6 +47,7 @@ class Sources:
     """Where the figures come from; the functions return the newest state.
 
     ``names`` maps owners to the names shown.  Without ``people`` nothing is told apart by person.
+    ``rejected`` tells whether the configuration on disk was refused.
     """
 
     stats: Stats
@@ -57,7 +58,8 @@ class Sources:
     body_bytes: Callable[[], int]
     doors: Callable[[], Doors | None]
     version: str
-    people: bool
+    people: Callable[[], bool]
+    rejected: Callable[[], bool]
 
 
 class Metrics:
@@ -85,9 +87,11 @@ class _Collector(Collector):
         sources = self._sources
         yield InfoMetricFamily("gpushare_build", "The running version.", {"version": sources.version})
         yield _gauge("gpushare_draining", "1 while the server is closing down.", sources.draining())
+        refused = "1 while the settings or keys on disk have mistakes and the old ones are in use."
+        yield _gauge("gpushare_config_rejected", refused, sources.rejected())
         yield from _calls(sources.stats)
         yield from _models(sources.stats)
-        if sources.people:
+        if sources.people():
             yield from _people(sources.stats)
         queue = sources.queue()
         yield from _queue(queue)
@@ -155,7 +159,7 @@ def _fairness(sources: Sources, queue: QueueCounts) -> Iterator[Metric]:
     if queue.jain is not None:
         text = "Jain's fairness index over what each active person got for what was due: 1 is fair."
         yield _gauge("gpushare_fairness_jain_ratio", text, queue.jain)
-    if not sources.people:
+    if not sources.people():
         return
     names = sources.names()
     used: defaultdict[str, float] = defaultdict(float)

@@ -64,9 +64,13 @@ class HttpUpstream:
             f"Host: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: gpushare\r\n"
             "Accept-Encoding: identity\r\nConnection: close\r\n"
         )
+        self.set_timeouts(connect_timeout=connect_timeout, send_timeout=send_timeout)
+        self.strays = 0
+
+    def set_timeouts(self, *, connect_timeout: float, send_timeout: float) -> None:
+        """Takes new limits for the calls to come."""
         self._connect_timeout = connect_timeout
         self._send_timeout = send_timeout
-        self.strays = 0
 
     async def open(self, request: UpstreamRequest, consumer: Consumer) -> "HttpExchange":
         """Connects and sends the request; from now on ``consumer`` is called.

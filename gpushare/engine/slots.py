@@ -29,7 +29,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.keys import OwnerTerms
 from gpushare.core.model import Call, Lane, Outcome, Principal
-from gpushare.core.scheduler import Forecast, QueueCounts, QueueView, Scheduler, Ticket
+from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
 
 DRAIN_RETRY_S = 5.0  # a restart takes about this long
@@ -303,6 +303,11 @@ class LocalSlots:
     def set_limits(self, limits: QueueLimits) -> None:
         """Takes new queue limits; whoever already waits keeps the place."""
         self._limits = limits
+
+    def set_params(self, params: Params) -> None:
+        """Takes new parameters of the scheduler; they act from the next decision on."""
+        self._scheduler.set_params(params, self._clock())
+        self.pump()
 
     def resize(self, backend: str, slots: int) -> None:
         """Changes the slot count; lowering it never interrupts."""

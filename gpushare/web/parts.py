@@ -44,6 +44,7 @@ class Parts:
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
+    config_rejected: bool = False  # what is on disk has mistakes, so the settings and keys from before hold
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,14 @@ class Server:
     """``gpushare serve``, whose memory, descriptors and processor time are its own."""
 
     process: asyncio.subprocess.Process
-    url: str
     keys: dict[str, str]
+    config: Path
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return str(next(line["address"] for line in self.log if line["event"] == "server.started"))
 
     @property
     def port(self) -> int:
@@ -267,6 +273,20 @@ class Server:
         """Asks it to end, as a service manager does."""
         self.process.send_signal(signal.SIGTERM)
 
+    async def said(self, event: str, count: int = 1) -> dict[str, Any]:
+        """Waits until it has logged something so often, and returns the newest of these lines.
+
+        Raises:
+            AssertionError: it ended instead.
+        """
+        async with asyncio.timeout(30):
+            while True:
+                found = [line for line in self.log if line["event"] == event]
+                if len(found) >= count:
+                    return found[-1]
+                assert self.process.returncode is None, self.log
+                await asyncio.sleep(0.002)
+
 
 @asynccontextmanager
 async def served(
@@ -284,9 +304,10 @@ async def served(
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        server = Server(process, await _address(process), keys)
+        server = Server(process, keys, config)
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(_read_away(process))  # a full pipe would stop it
+            reading = tasks.create_task(_read_log(server))
+            await server.said("server.started")
             yield server
             reading.cancel()
     finally:
@@ -303,17 +324,9 @@ def _add_key(file: KeyFile, name: str, fields: dict[str, Any]) -> str:
     return secret
 
 
-async def _address(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    said = b""
-    while line := await process.stderr.readline():
-        said += line
-        if b"server.started" in line:
-            return str(json.loads(line)["address"])
-    raise AssertionError(said.decode())
-
-
-async def _read_away(process: asyncio.subprocess.Process) -> None:
-    assert process.stderr is not None
-    while await process.stderr.read(65536):
-        pass
+async def _read_log(server: Server) -> None:
+    """Collects what a server logs, to the end of its life; what it says before it logs is left out."""
+    assert server.process.stderr is not None
+    async for line in server.process.stderr:
+        with suppress(ValueError):
+            server.log.append(json.loads(line))

@@ -103,6 +103,7 @@ def _document(parts: Parts, who: Principal | None) -> Document:
         day=parts.stats.day(wall.timestamp()),
         max_waiting=parts.config.queue.max_waiting,
         draining=parts.draining,
+        config_rejected=parts.config_rejected,
         starts_in_s=_starts_in_s(parts, who),
         names=owner_names(parts.ring),
         progress=progress,

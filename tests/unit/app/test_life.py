@@ -1,6 +1,9 @@
-"""The order in which parts begin to close down and come to their end."""
+"""What parts want done: in which order, how often, and what happens when one of them fails."""
+
+import pytest
 
 from gpushare.app.life import Life
+from gpushare.core.config import Config, Queue
 
 
 def test_closing_down_happens_once_and_in_order() -> None:
@@ -25,3 +28,33 @@ async def test_the_newest_ends_first() -> None:
     await life.stop()
     await life.stop()
     assert ended == ["made last", "made first"]
+
+
+def test_a_reload_reaches_everybody() -> None:
+    """Each entry gets the new configuration."""
+    got: list[Config] = []
+    life = Life()
+    life.on_reload.extend([got.append, got.append])
+    new = Config(queue=Queue(slots=3))
+    life.reload(Config(), new)
+    assert got == [new, new]
+
+
+def test_a_reload_that_fails_is_undone() -> None:
+    """Who took the new configuration already gets the old one back; nobody else is told anything."""
+    got: list[tuple[str, int]] = []
+    life = Life()
+
+    def fail(new: Config) -> None:
+        raise ValueError(new.queue.slots)
+
+    life.on_reload.extend(
+        [
+            lambda new: got.append(("before", new.queue.slots)),
+            fail,
+            lambda new: got.append(("after", new.queue.slots)),
+        ]
+    )
+    with pytest.raises(ValueError, match="3"):
+        life.reload(Config(), Config(queue=Queue(slots=3)))
+    assert got == [("before", 3), ("before", 1)]

@@ -4,6 +4,7 @@ from types import ModuleType
 import pytest
 
 import gpushare
+from gpushare.app.reload import Read
 from gpushare.cli.terminal import ExitCode
 from gpushare.core.config import Config
 from gpushare.edge.files import KeyFile
@@ -16,11 +17,11 @@ class FakeApp(ModuleType):
 
     def __init__(self, error: OSError | None = None) -> None:
         super().__init__("gpushare.app")
-        self.calls: list[tuple[Config, KeyFile]] = []
+        self.calls: list[tuple[Config, KeyFile, Read]] = []
         self.error = error
 
-    def serve(self, config: Config, key_file: KeyFile) -> None:
-        self.calls.append((config, key_file))
+    def serve(self, config: Config, key_file: KeyFile, read: Read) -> None:
+        self.calls.append((config, key_file, read))
         if self.error:
             raise self.error
 
@@ -36,7 +37,7 @@ def test_serve_hands_over_configuration_and_keys(run: Run, monkeypatch: pytest.M
     """The server gets the effective configuration, and warnings and a missing key are told before."""
     app = install(monkeypatch, FakeApp())
     said = run("serve", "--listen", "0.0.0.0:1")
-    ((config, key_file),) = app.calls
+    ((config, key_file, _),) = app.calls
     assert (said.code, config.server.listen) == (0, "0.0.0.0:1")
     assert key_file.path.name == "keys.toml"
     assert "warning: server.listen is 0.0.0.0:1" in said.err

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gpushare.core.changes import needs_restart
 from gpushare.core.config import Config, Queue, load, parse, warnings
 from gpushare.core.problems import ConfigErrors
 from gpushare.core.schema import settings
@@ -24,6 +25,17 @@ def test_the_reference_is_exactly_the_defaults() -> None:
     reading = load(REFERENCE.read_text(), source="config.toml", env={})
     assert reading.value == Config()
     assert list(reading.origins) == [setting.name for setting in settings(Config())]
+
+
+def test_the_reference_says_what_needs_a_restart() -> None:
+    """The settings noted as (restart) in config.toml are those that are marked so."""
+    section, noted = "", set()
+    for line in REFERENCE.read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line.endswith("(restart)"):
+            noted.add(f"{section}.{line.partition(' ')[0]}")
+    assert noted == set(needs_restart())
 
 
 def test_times_sizes_and_words_become_values() -> None:

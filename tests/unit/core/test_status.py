@@ -235,6 +235,13 @@ def test_a_simulated_ollama_is_labelled() -> None:
     assert [notice["code"] for notice in status["notices"]] == ["demo"]
 
 
+def test_only_admins_are_told_of_mistakes_in_the_settings() -> None:
+    """Nobody else could put them right."""
+    picture = replace(PICTURE, config_rejected=True)
+    codes = [[notice["code"] for notice in seen(who, picture)["notices"]] for who in (ROOT, ALICE, None)]
+    assert codes == [["config-rejected"], [], []]
+
+
 FREE = replace(PICTURE, queue=queue())
 
 

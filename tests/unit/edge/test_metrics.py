@@ -63,7 +63,8 @@ def metrics(stats: Stats, *, people: bool = True, queue: QueueCounts = QUEUE) ->
             body_bytes=lambda: 1234,
             doors=FakeDoors,
             version="0.1.0",
-            people=people,
+            people=lambda: people,
+            rejected=lambda: False,
         )
     )
 

@@ -1,0 +1,75 @@
+"""A changed configuration and changed keys, taken into use while the server runs.
+
+Called by: ``app.process``, on SIGHUP.  Rules: everything is read and checked before anything changes; then
+all of it changes in one step of the loop, or nothing does.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from gpushare.app.keys import apply_keys
+from gpushare.app.life import Life
+from gpushare.core.changes import compare
+from gpushare.core.config import Config
+from gpushare.core.keys import KeyRing
+from gpushare.core.problems import ConfigErrors
+from gpushare.web.parts import Parts
+
+READ_TIMEOUT_S = 5.0  # a file system may hang; the loop does not wait for it
+
+Read = Callable[[], tuple[Config, KeyRing]]
+"""Reads settings and keys anew, raising ``ConfigErrors``; called in a thread of its own."""
+
+_log = structlog.get_logger()
+
+
+class Reload:
+    """Reloads whenever asked, one time after the other.
+
+    Args:
+        parts: whose configuration and keys are replaced.
+        life: told of the new configuration.
+        read: where both come from.
+        timeout_s: how long reading may take.
+    """
+
+    def __init__(self, parts: Parts, life: Life, read: Read, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+        self._parts = parts
+        self._life = life
+        self._read = read
+        self._timeout_s = timeout_s
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Reloads soon; asking again before it began changes nothing."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Reloads as often as asked, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.once()
+
+    async def once(self) -> None:
+        """Reads, checks, and takes everything into use or nothing; says in the log which."""
+        parts = self._parts
+        if parts.draining:
+            return  # nothing that could change would still matter
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                config, ring = await asyncio.to_thread(self._read)
+            change = compare(parts.config, config)
+            self._life.reload(parts.config, change.config)
+        except ConfigErrors as errors:
+            parts.config_rejected = True
+            _log.error("config.rejected", problems=errors.briefly())
+        except Exception:  # noqa: BLE001 - whatever it was, the server goes on as before
+            parts.config_rejected = True
+            _log.exception("config.rejected")
+        else:
+            parts.config_rejected = False
+            apply_keys(parts, ring)
+            _log.info("config.loaded", changed=change.changed, restart=change.kept)

@@ -1,0 +1,116 @@
+"""A reload reads, checks, and takes everything or nothing."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from gpushare.app.build import build_parts
+from gpushare.app.life import Life
+from gpushare.app.reload import Reload
+from gpushare.core.config import Config, Queue, Server
+from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.core.problems import ConfigErrors, Problem
+from gpushare.edge.ollama import HttpOllama
+from gpushare.web.parts import Parts
+from tests.harness import every_log_line
+
+NEW = Config(queue=Queue(slots=3), server=Server(listen="127.0.0.1:1"))
+RING = KeyRing([KeyRecord(id="aaaaaa", name="alice", sha256="0" * 64)])
+
+
+@dataclass
+class Bench:
+    """A server that is not running, and what it would read."""
+
+    parts: Parts
+    life: Life
+    log: Sequence[object]
+    read: Callable[[], tuple[Config, KeyRing]] = lambda: (NEW, RING)
+    reload: Reload = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reload = Reload(self.parts, self.life, lambda: self.read(), timeout_s=0.05)  # noqa: PLW0108 - may change
+
+    def slots(self) -> int:
+        """Returns how many slots there are."""
+        return self.parts.slots.snapshot().backends[0].slots
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A server with the default configuration and no keys."""
+    life = Life()
+    config = Config()
+    with every_log_line() as log:
+        yield Bench(build_parts(config, KeyRing(), HttpOllama(config.ollama.url), life), life, log)
+
+
+async def test_settings_and_keys_change_together(bench: Bench) -> None:
+    """What acts is in use, what needs a restart is not, and the log names both."""
+    await bench.reload.once()
+    assert (bench.slots(), bench.parts.ring) == (3, RING)
+    assert bench.parts.config == Config(queue=Queue(slots=3))
+    assert bench.log == [
+        {
+            "event": "config.loaded",
+            "log_level": "info",
+            "changed": ("queue.slots",),
+            "restart": ("server.listen",),
+        }
+    ]
+
+
+def refuse() -> tuple[Config, KeyRing]:
+    """Raises two problems."""
+    raise ConfigErrors((Problem(source="a.toml", message="wrong"), Problem(source="b.toml", message="bad")))
+
+
+async def test_every_problem_is_logged_and_shown(bench: Bench) -> None:
+    """Nothing changes, and the server knows it until the next good reload."""
+    before = bench.parts.config
+    bench.read = refuse
+    await bench.reload.once()
+    assert bench.parts.config is before
+    assert bench.parts.config_rejected
+    assert bench.log == [
+        {"event": "config.rejected", "log_level": "error", "problems": ("a.toml: wrong", "b.toml: bad")}
+    ]
+    bench.read = lambda: (NEW, RING)
+    await bench.reload.once()
+    assert not bench.parts.config_rejected
+
+
+async def test_a_part_that_fails_undoes_the_reload(bench: Bench) -> None:
+    """A fault of ours changes nothing either."""
+
+    def fail(_new: Config) -> None:
+        raise ZeroDivisionError
+
+    bench.life.on_reload.append(fail)
+    await bench.reload.once()
+    assert (bench.slots(), bench.parts.ring.records, bench.parts.config) == (1, (), Config())
+    assert bench.parts.config_rejected
+
+
+async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
+    """The server does not wait for a disk that does not answer."""
+    answers = threading.Event()
+
+    def hang() -> tuple[Config, KeyRing]:
+        answers.wait()
+        return NEW, RING
+
+    bench.read = hang
+    await bench.reload.once()
+    answers.set()
+    assert (bench.slots(), bench.parts.config_rejected) == (1, True)
+
+
+async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:
+    """There is nobody left for whom a setting could change."""
+    bench.parts.slots.drain()
+    bench.read = refuse
+    await bench.reload.once()
+    assert bench.log == []
