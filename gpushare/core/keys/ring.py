@@ -1,185 +1,23 @@
-"""API keys: how one is made, kept as a hash, looked up and judged.
-
-Owns: nothing; a ``KeyRing`` is immutable and replaced whole when the key file changes.  Called by:
-``edge.files`` (load and save), ``web.inference`` (authenticate), ``cli.key`` (edit).  Rules: no key is kept,
-only its SHA-256, which is enough because 154 bits of it are random; unknown and wrong take the same path and
-get the same words; only the holder of a matching key learns that it has ended; weight and limits belong to
-the owner, so that a second key buys nothing.
-"""
+"""Every key there is: looked up, judged, added, changed and replaced."""
 
 import hashlib
 import hmac
-import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
-from msgspec.structs import force_setattr
+from msgspec import Struct
 
 from gpushare.core.errors import KeyExpired, KeyUnknown
-from gpushare.core.forms import Form, Unfit
-from gpushare.core.model import Principal, Role, Service
-from gpushare.core.people import look_alike, name_problem
+from gpushare.core.keys.record import KeyRecord, KeyState
+from gpushare.core.keys.text import digest, has_checksum, key_id
+from gpushare.core.model import Principal
+from gpushare.core.people import look_alike
 from gpushare.core.schema import Wrong, read
 
-PREFIX = "gs_"
-ENTROPY_BYTES = 32  # what ``new_key`` needs: 3 for the id, the rest for 26 base62 characters
-KEY_LENGTH = 42  # characters of a key made here
-SECRET_MAX = 256  # a longer text is no key and is not hashed
-
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_KEY = re.compile(r"gs_([0-9a-f]{6})_[0-9A-Za-z]+", re.ASCII)
 _DAWN, _DUSK = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NOBODY = hashlib.sha256(b"").hexdigest()  # compared with when the id is unknown
-
-
-def new_key(entropy: bytes) -> str:
-    """Makes a key: ``gs_``, 6 hexadecimal digits (the public id), ``_``, 26 random and 6 check characters.
-
-    Raises:
-        ValueError: less than ``ENTROPY_BYTES`` of entropy.
-    """
-    if len(entropy) < ENTROPY_BYTES:
-        raise ValueError(len(entropy))
-    body = f"{PREFIX}{entropy[:3].hex()}_{_base62(int.from_bytes(entropy[3:]), 26)}"
-    return body + _checksum(body)
-
-
-def digest(secret: str) -> str:
-    """Returns the SHA-256 of a whole key in hexadecimal: all that is ever stored of it."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def looks_like_key(text: str) -> bool:
-    """Whether a text is meant as a key of ours: tools send all sorts of dummy values."""
-    return text.startswith(PREFIX)
-
-
-def key_id(secret: str) -> str:
-    """Returns the public id within a key, empty if the text has not the form of one."""
-    found = _KEY.fullmatch(secret)
-    return found[1] if found and len(secret) <= SECRET_MAX else ""
-
-
-def has_checksum(secret: str) -> bool:
-    """Whether the last 6 characters are the base62 CRC32 of the rest: typing errors need no look-up."""
-    return secret[-6:] == _checksum(secret[:-6])
-
-
-def _checksum(body: str) -> str:
-    return _base62(zlib.crc32(body.encode()), 6)
-
-
-def _base62(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits.append(_BASE62[digit])
-    return "".join(reversed(digits))
-
-
-class KeyState(StrEnum):
-    """Whether a key is good now."""
-
-    ACTIVE = "active"
-    EARLY = "not yet valid"
-    EXPIRED = "expired"
-    DISABLED = "disabled"
-    REVOKED = "revoked"
-
-
-def _person(value: object) -> str:
-    if not isinstance(value, str) or name_problem(value):
-        raise Unfit(value)
-    return value
-
-
-def _hex(digits: int) -> Form:
-    def read_hex(value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value, re.ASCII):
-            raise Unfit(value)
-        return value
-
-    return Form(f"{digits} digits 0-9 a-f", read_hex)
-
-
-def _instant(value: object) -> datetime:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise Unfit(value)
-    return value.astimezone(UTC)
-
-
-Id = Annotated[str, Meta(extra={"form": _hex(6)})]
-Sha256 = Annotated[str, Meta(extra={"form": _hex(64)})]
-Name = Annotated[str, Meta(extra={"form": Form("a name of letters, digits, space and . _ - @", _person)})]
-Instant = Annotated[
-    datetime | None, Meta(extra={"form": Form("a time such as 2027-11-20T00:00:00Z", _instant)})
-]
-ModelPattern = Annotated[str, Meta(min_length=1, max_length=200)]
-Weight = Annotated[float, Meta(gt=0, le=1000)]
-Limit = Annotated[int, Meta(ge=0, le=100_000)]
-
-
-class KeyRecord(Struct, frozen=True, kw_only=True):
-    """One key as ``keys.toml`` holds it; limits of 0 mean "as configured for everybody"."""
-
-    id: Id
-    name: Name
-    sha256: Sha256
-    owner: Id = ""  # whoever has none owns itself, see below
-    role: Role = Role.PERSON
-    service: Service = msgspec.field(name="class", default=Service.INTERACTIVE)
-    weight: Weight = 1.0
-    models: tuple[ModelPattern, ...] = ()
-    max_waiting: Limit = 0
-    max_running: Limit = 0
-    created: Instant = None
-    not_before: Instant = None
-    expires: Instant = None
-    disabled: bool = False
-    revoked: Instant = None
-
-    def __post_init__(self) -> None:
-        if not self.owner:
-            force_setattr(self, "owner", self.id)
-
-    @property
-    def made(self) -> datetime:
-        """When the key was made; long ago for one entered by hand without a date."""
-        return self.created or datetime.fromtimestamp(0, UTC)
-
-    def state(self, now: datetime) -> KeyState:
-        """Returns whether the key is good at ``now``."""
-        if self.revoked:
-            return KeyState.REVOKED
-        if self.disabled:
-            return KeyState.DISABLED
-        if self.expires and now >= self.expires:
-            return KeyState.EXPIRED
-        if self.not_before and now < self.not_before:
-            return KeyState.EARLY
-        return KeyState.ACTIVE
-
-    def why(self, now: datetime) -> str:
-        """Completes "the key of erin ..." for a key that is not good."""
-        match self.state(now):
-            case KeyState.EXPIRED:
-                return f"expired on {self.expires:%Y-%m-%d}"
-            case KeyState.EARLY:
-                return f"is not valid before {self.not_before:%Y-%m-%d %H:%M} UTC"
-            case KeyState.REVOKED:
-                return "was revoked"
-            case state:
-                return f"is {state}"
-
-    def ended(self, now: datetime) -> bool:
-        """Whether the key will never be good again."""
-        return self.state(now) in (KeyState.REVOKED, KeyState.EXPIRED)
 
 
 class _KeyTable(Struct, frozen=True, kw_only=True):
