@@ -17,6 +17,10 @@ COMMANDS = {
     "demo": "gpushare.cli.demo",
     "init": "gpushare.cli.init",
     "status": "gpushare.cli.status",
+    "connect": "gpushare.cli.connect",
+    "login": "gpushare.cli.login",
+    "logout": "gpushare.cli.login",
+    "whoami": "gpushare.cli.login",
     "key": "gpushare.cli.key",
     "config": "gpushare.cli.config",
     "completion": "gpushare.cli.completion",
@@ -63,7 +67,10 @@ def main(args: Sequence[str] | None = None) -> int:
         report_problems(errors, as_json=as_json)
         return ExitCode.CONFIG
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            report("usage", error.format_message(), as_json=True)
+        else:
+            error.show()
         return error.exit_code
     except click.Abort:
         note("interrupted")

@@ -13,6 +13,13 @@ from gpushare.edge.files import KeyFile, find_config, read_text, state_dir
 config_option = click.option(
     "-c", "--config", "config_path", metavar="FILE", help="Use this configuration and no other."
 )
+color_option = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Colours; auto: on a terminal, unless $NO_COLOR is set.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

@@ -4,141 +4,136 @@ Rules: nothing heavy is imported, because people type this while they wait.
 """
 
 import json
-import os
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlsplit
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import click
-import msgspec
 
-from gpushare.cli.options import base_url, config_option, json_option, read_setup
-from gpushare.cli.terminal import ExitCode, Failure, table
+from gpushare.cli.client import Server, decode, request, server_options
+from gpushare.cli.feed import STATUS, Heard, follow
+from gpushare.cli.options import color_option, json_option
+from gpushare.cli.terminal import colored, note, table
 from gpushare.core import wording
-from gpushare.core.document import Document, Running, Waiting
+from gpushare.core.document import Document, Running, State, Waiting
 from gpushare.core.problems import printable
 
-TIMEOUT_S = 5.0
-BIGGEST = 4_000_000  # bytes of an answer: a status document has some thousands
+CLEAR = "\x1b[H\x1b[2J"
 
 
 @click.command
-@click.option("--url", help="The gateway's address; else $GPUSHARE_URL, else that of the configuration.")
-@click.option("--key-file", metavar="FILE", help="A file that holds your key; else $GPUSHARE_KEY.")
-@config_option
+@server_options
 @json_option
-def status(url: str | None, key_file: str | None, config_path: str | None, *, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show every change; with --json one document a line.")
+@click.option("--utc", is_flag=True, help="Exact times instead of how long ago.")
+@color_option
+def status(server: Server, color: str, *, as_json: bool, watch: bool, utc: bool) -> None:
     """Show who is running and who is waiting, and when a request sent now would start."""
-    address = url or os.environ.get("GPUSHARE_URL") or base_url(read_setup(config_path).config)
-    answer = fetch(address, _key(key_file))
-    document = _document(answer, address)
+    if watch:
+        _watch(server, color=color, as_json=as_json, utc=utc)
+        return
+    body = request(server, "GET", STATUS)
+    document = decode(server, body, Document)
     if as_json:
-        click.echo(json.dumps(json.loads(answer), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(json.loads(body), ensure_ascii=False, indent=2))
     else:
-        click.echo(render(document))
+        click.echo(render(document, utc=utc), color=colored(color))
 
 
-def fetch(address: str, key: str) -> bytes:
-    """Returns the status document of the gateway at an address.
-
-    Raises:
-        Failure: not reachable, not allowed, or no gpushare there.
-    """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise click.UsageError(f"{printable(address)} is no address; write http://HOST:PORT")
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    path = f"{parts.path.rstrip('/')}/gpushare/v1/status"
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        connection = kind(parts.netloc, timeout=TIMEOUT_S)
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        body = response.read(BIGGEST)
-    except (OSError, HTTPException, ValueError) as error:
-        _unreachable(address, getattr(error, "strerror", None) or str(error) or type(error).__name__)
-    if response.status != 200:
-        _refused(address, response.status)
-    return body
+def _watch(server: Server, *, color: str, as_json: bool, utc: bool) -> None:
+    """Shows each document until interrupted; on a terminal each in the place of the one before."""
+    clear = CLEAR if sys.stdout.isatty() else ""
+    for event in follow(server, interval_s=1.0):
+        if not isinstance(event, Heard):
+            if event.tries == 1:
+                note(f"lost: {event.failure.message}; trying again")
+        elif as_json:
+            click.echo(json.dumps(json.loads(event.body), ensure_ascii=False))
+        else:
+            click.echo(f"{clear}{render(event.document, utc=utc)}\n", color=colored(color))
 
 
-def render(document: Document) -> str:
-    """Returns the screen: the headline, the running and the waiting requests."""
-    head = wording.headline(document).text
-    lines = [f"{head} · {wording.newcomer(document.new_request_starts_in_s)}   {document.host}"]
-    lines += [f"! {notice.text}" for notice in document.notices]
-    screens = [printable(line) for line in lines]
+def render(document: Document, *, utc: bool = False) -> str:
+    """Returns the screen, with the codes for colours: the headline, notices, the queue and the GPU."""
+    lines = [_headline(document, utc=utc)]
+    lines += [click.style(printable(f"! {notice.text}"), fg="yellow") for notice in document.notices]
+    times = _exact if utc else _relative(document.now)
+    widths = _widths(document)
     if document.running:
-        screens += ["", _running(document)]
+        lines += ["", *_running(document, times, widths)]
     if document.waiting:
-        screens += ["", _waiting(document)]
-    return "\n".join(screens)
+        lines += ["", *_waiting(document, times, widths)]
+    return "\n".join(lines)
 
 
-def _running(document: Document) -> str:
-    def row(call: Running) -> tuple[str, ...]:
-        ran = wording.duration((document.now - call.started).total_seconds())
-        return (">", _who(call), call.model, ran, *_progress(call))
+def _headline(document: Document, *, utc: bool) -> str:
+    head = wording.headline(document).text
+    if document.state in (State.BUSY, State.SWAP):
+        sentence = wording.newcomer(document.new_request_starts_in_s)
+        head += f" · {sentence[:1].lower()}{sentence[1:].rstrip('.')}"
+    now = document.now.astimezone(UTC if utc else None)
+    when = f"{now:%H:%M:%S} UTC" if utc else f"{now:%H:%M}"
+    right = click.style(printable(f"{document.host} · {when}"), dim=True)
+    return f"{click.style(printable(head), bold=True)}   {right}"
 
+
+def _exact(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _relative(now: datetime) -> Callable[[datetime], str]:
+    return lambda instant: wording.duration((now - instant).total_seconds())
+
+
+def _widths(document: Document) -> dict[str, int]:
+    """Returns the widths of the columns that both tables have, so that they stand below one another."""
+    rows: list[Running | Waiting] = [*document.running, *document.waiting]
+    names, models = [who(row) for row in rows], [row.model for row in rows]
+    return {
+        "": 1,
+        "#": 1,
+        "who": max(map(len, map(printable, names)), default=0),
+        "model": max(map(len, map(printable, models)), default=0),
+        "waited": len("running"),
+    }
+
+
+def _running(document: Document, times: Callable[[datetime], str], widths: dict[str, int]) -> list[str]:
     headers = ("", "who", "model", "running", "tokens", "speed")
-    return table(headers, [row(call) for call in document.running], right=headers[3:])
+    rows = [(">", who(row), row.model, times(row.started), *progress(row)) for row in document.running]
+    return _styled(table(headers, rows, right=headers[3:], at_least=widths), document.running)
 
 
-def _waiting(document: Document) -> str:
-    def row(call: Waiting) -> tuple[str, ...]:
-        waited = wording.duration((document.now - call.since).total_seconds())
-        load = "loads the model first" if call.swap else ""
-        return (str(call.position), _who(call), call.model, waited, wording.estimate(call.starts_in_s), load)
-
+def _waiting(document: Document, times: Callable[[datetime], str], widths: dict[str, int]) -> list[str]:
     headers = ("#", "who", "model", "waited", "starts in", "")
-    return table(headers, [row(call) for call in document.waiting], right=("waited",))
+    rows = [
+        (
+            str(row.position),
+            who(row),
+            row.model,
+            times(row.since),
+            wording.estimate(row.starts_in_s),
+            "loads the model first" if row.swap else "",
+        )
+        for row in document.waiting
+    ]
+    return _styled(table(headers, rows, right=("waited",), at_least=widths), document.waiting)
 
 
-def _who(call: Running | Waiting) -> str:
+def _styled(text: str, rows: Sequence[Running | Waiting]) -> list[str]:
+    """Returns a table's lines, indented: headers pale, the viewer's own rows bold."""
+    head, *lines = (f"  {line}" for line in text.split("\n"))
+    shown = [click.style(line, bold=True) if row.you else line for line, row in zip(lines, rows, strict=True)]
+    return [click.style(head, dim=True), *shown]
+
+
+def who(call: Running | Waiting) -> str:
+    """Returns the person of a row."""
     return f"{call.who} (you)" if call.you else call.who
 
 
-def _progress(call: Running) -> tuple[str, str]:
+def progress(call: Running) -> tuple[str, str]:
     """Returns tokens and speed; empty where the viewer may not see them or nobody knows them."""
     tokens = wording.number(call.tokens) if isinstance(call.tokens, int) else ""
     speed = f"{call.tokens_per_s:.0f} tok/s" if isinstance(call.tokens_per_s, float) else ""
     return tokens, speed
-
-
-def _key(key_file: str | None) -> str:
-    if key_file is None:
-        return os.environ.get("GPUSHARE_KEY", "")
-    try:
-        return Path(key_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"the key file {key_file} cannot be read") from error
-
-
-def _document(answer: bytes, address: str) -> Document:
-    try:
-        return msgspec.json.decode(answer, type=Document)
-    except msgspec.DecodeError:
-        _unreachable(address, "what answers there is no gpushare of this version")
-
-
-def _unreachable(address: str, why: str) -> NoReturn:
-    raise Failure(
-        "unreachable",
-        f"cannot reach gpushare at {printable(address)} ({printable(why)})",
-        exit_code=ExitCode.UNREACHABLE,
-        hint="is it running? another address: gpushare status --url http://HOST:PORT",
-    )
-
-
-def _refused(address: str, status_code: int) -> NoReturn:
-    if status_code in (401, 403):
-        raise Failure(
-            "not-allowed",
-            "the status is shown only with a valid key",
-            exit_code=ExitCode.NOT_ALLOWED,
-            hint="put yours into $GPUSHARE_KEY or name a file with --key-file",
-        )
-    if status_code in (429, 503):
-        raise Failure("try-later", f"gpushare is too busy ({status_code})", exit_code=ExitCode.TRY_LATER)
-    _unreachable(address, f"it answered {status_code}")

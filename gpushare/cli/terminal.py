@@ -4,13 +4,17 @@ Rules: nothing that came from a file or a server reaches the terminal with its c
 """
 
 import json
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any
 
 import click
+import msgspec
 
 from gpushare.core.problems import ConfigErrors, printable
 
@@ -50,14 +54,19 @@ def emit(schema: str, **fields: object) -> None:
     click.echo(json.dumps({"schema": schema, **fields}, ensure_ascii=False, indent=2, default=_json))
 
 
+def emit_document(document: msgspec.Struct) -> None:
+    """Prints a document that has its schema's name in it."""
+    click.echo(json.dumps(msgspec.to_builtins(document), ensure_ascii=False, indent=2))
+
+
 def report(code: str, message: str, *, hint: str = "", as_json: bool) -> None:
     """Says why a command failed."""
     if as_json:
         click.echo(json.dumps({"error": {"code": code, "message": message, "hint": hint}}), err=True)
         return
     note(f"error: {message}")
-    if hint:
-        note(f"  {hint}")
+    for line in hint.splitlines():
+        note(f"  {line}")
 
 
 def report_problems(errors: ConfigErrors, *, as_json: bool) -> None:
@@ -72,21 +81,36 @@ def report_problems(errors: ConfigErrors, *, as_json: bool) -> None:
         note(str(errors))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    at_least: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """Returns rows under upper-case headers, two spaces between columns, no frames.
 
     Args:
         headers: one word for each column.
         rows: the cells.
         right: headers of the columns with numbers.
+        at_least: widths that columns have even where their cells are narrower.
     """
     cells = [[header.upper() for header in headers], *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = zip(headers, zip(*cells, strict=True), strict=True)
+    widths = [max(at_least.get(header, 0), *map(len, column)) for header, column in columns]
     pads = [str.rjust if header in right else str.ljust for header in headers]
     return "\n".join(
         "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)).rstrip()
         for row in cells
     )
+
+
+def colored(choice: str) -> bool:
+    """Returns whether to colour what goes to stdout: as told, else on a terminal where nobody objects."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - whatever JSON has no form for

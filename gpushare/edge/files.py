@@ -1,8 +1,9 @@
 """TOML files in and out, where they are, and where the shipped files are.
 
-Owns: the key file on disk.  Rules: a file is replaced whole (temporary file, fsync, rename), so a reader and
-a crash see the old one or the new one; an edit holds a lock from read to rename, so two commands cannot lose
-each other's change; the key file is 0600 and refused when others can read it.
+Owns: the key file and a person's login on disk.  Rules: a file is replaced whole (temporary file, fsync,
+rename), so a reader and a crash see the old one or the new one; an edit holds a lock from read to rename, so
+two commands cannot lose each other's change; files that hold keys or their hashes are 0600 and refused when
+others can read them.
 """
 
 import fcntl
@@ -18,9 +19,11 @@ import tomli_w
 
 import gpushare
 from gpushare.core.keys import KeyRing, parse_keys
+from gpushare.core.login import Login, parse_login
 from gpushare.core.problems import ConfigErrors, Problem
 
 SYSTEM_CONFIG = Path("/etc/gpushare/config.toml")
+LOGIN_HEADER = "# Written by gpushare login; gpushare logout removes it.\n"
 KEYS_HEADER = '# Written by gpushare; use "gpushare key". Holds no key, only their SHA-256.\n'
 _SECRET_BYTES = 32  # least length of a secret, and what a new one is made of
 _BIGGEST = 16_000_000  # bytes of a settings or key file: a device or a film is not read whole
@@ -166,15 +169,8 @@ class KeyFile:
             ConfigErrors: the file is unsafe, unreadable or wrong.
         """
         self._seen = self._stamp()
-        try:
-            with open(self.path, "rb", opener=_open_plain) as file:
-                _check_private(os.fstat(file.fileno()), self.path)
-                text = _decoded(file.read(_BIGGEST + 1), self.path)
-        except FileNotFoundError:
-            return KeyRing()
-        except OSError as error:
-            raise _unusable(self.path, f"cannot be read ({error.strerror})") from error
-        return parse_keys(text, source=str(self.path))
+        text = _read_private(self.path)
+        return KeyRing() if text is None else parse_keys(text, source=str(self.path))
 
     def changed(self) -> bool:
         """Whether the file is another one than at the last ``load``."""
@@ -210,6 +206,71 @@ class KeyFile:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class LoginFile:
+    """``client.toml`` beside a person's own configuration: what ``gpushare login`` keeps."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.path = personal_config(env).with_name("client.toml")
+
+    def load(self) -> Login | None:
+        """Returns the login, None where there is none.
+
+        Raises:
+            ConfigErrors: the file is unsafe, unreadable or wrong.
+        """
+        text = _read_private(self.path)
+        if text is None:
+            return None
+        try:
+            return parse_login(text)
+        except ValueError as error:
+            raise _unusable(
+                self.path, str(error), "write it anew: gpushare login http://HOST:PORT"
+            ) from error
+
+    def save(self, login: Login) -> None:
+        """Writes the login in place of any other.
+
+        Raises:
+            ConfigErrors: it cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, LOGIN_HEADER + tomli_w.dumps({"url": login.url, "key": login.key}))
+        except OSError as error:
+            raise _unusable(self.path, f"cannot be written ({error.strerror})") from error
+
+    def remove(self) -> bool:
+        """Removes the login, and says whether there was one.
+
+        Raises:
+            ConfigErrors: it cannot be removed.
+        """
+        try:
+            self.path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _unusable(self.path, f"cannot be removed ({error.strerror})") from error
+        return True
+
+
+def _read_private(path: Path) -> str | None:
+    """Returns the text of a file that only its owner can read, None where there is none.
+
+    Raises:
+        ConfigErrors: it is unsafe or unreadable.
+    """
+    try:
+        with open(path, "rb", opener=_open_plain) as file:
+            _check_private(os.fstat(file.fileno()), path)
+            return _decoded(file.read(_BIGGEST + 1), path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror})") from error
 
 
 def _open_plain(path: str, flags: int) -> int:

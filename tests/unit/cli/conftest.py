@@ -1,7 +1,10 @@
 """A command runs in this process, in an empty home, with what it said on stdout and stderr."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import pytest
@@ -45,3 +48,62 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return Ran(int(code), said.out, said.err)
 
     return run_one
+
+
+class Gateway(ThreadingHTTPServer):
+    """Stands in for a gateway: answers each path as told, and keeps what it was asked.
+
+    ``answers`` holds status and body for each path; the first of several is used up, the last stays.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, list[tuple[int, bytes]]] = {}
+        self.asked: list[tuple[str, str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, path: str, *answers: tuple[int, bytes]) -> None:
+        """Sets what a path answers, in this order."""
+        self.answers[path] = list(answers)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Gateway
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.command, self.path, self.headers["Authorization"]))
+        left = self.server.answers.get(self.path, [(404, b"no such path")])
+        status, body = left.pop(0) if len(left) > 1 else left[0]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway on loopback that knows no path yet."""
+    with Gateway() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"

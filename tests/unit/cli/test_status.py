@@ -1,9 +1,8 @@
 import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
 from pathlib import Path
-from threading import Thread
 
+import click
 import msgspec
 import pytest
 
@@ -11,7 +10,7 @@ from gpushare.cli.status import render
 from gpushare.cli.terminal import ExitCode
 from gpushare.core.document import Document
 
-from .conftest import Run
+from .conftest import Gateway, Run
 
 DOCUMENT = {
     "schema": "gpushare.status/1",
@@ -40,62 +39,91 @@ DOCUMENT = {
 BODY = json.dumps(DOCUMENT).encode()
 
 
-class Gateway(HTTPServer):
-    """Stands in for a gateway: answers everything alike and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer = (200, BODY)
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Gateway
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers["Authorization"]))
-        status, body = self.server.answer
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """A gateway on loopback."""
-    with Gateway() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def gateway(gateway: Gateway) -> Gateway:
+    """A gateway that answers with the document."""
+    gateway.answer("/gpushare/v1/status", (200, BODY))
+    return gateway
 
 
-def test_the_screen_answers_in_a_sentence_then_shows_the_queue() -> None:
-    """The headline first, then notices, who runs and who waits; unknown values are empty, names inert."""
-    lines = render(msgspec.json.decode(BODY, type=Document)).split("\n")
-    assert lines[0] == ("Busy: 2 running, 2 waiting · A new request would start in about 1 min 30 s.   atlas")
-    assert lines[1:3] == ["! The GPU is hot.", ""]
-    assert lines[3].split() == ["WHO", "MODEL", "RUNNING", "TOKENS", "SPEED"]
-    assert lines[4].replace("\u202f", " ").split() == "> bob m:30b 31 s 1 204 41 tok/s".split()
-    assert lines[5].split() == "> somebody ?[2J 0 s".split()
-    assert lines[8].split() == "1 alice (you) m:30b 14 s about 10 s".split()
-    assert lines[9].split() == "2 dave g:27b 4 s no estimate yet loads the model first".split()
+def screen(**changes: object) -> str:
+    """Returns the screen for the document with some changes."""
+    document = msgspec.json.decode(json.dumps(DOCUMENT | changes), type=Document)
+    return click.unstyle(render(document)).replace("\u202f", " ")
+
+
+def test_the_screen_answers_in_a_sentence_then_shows_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headline, notices, who runs and who waits; unknown values are empty, names inert."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert screen() == (
+        "Busy: 2 running, 2 waiting · a new request would start in about 1 min 30 s   atlas · 14:03\n"
+        "! The GPU is hot.\n"
+        "\n"
+        "     WHO          MODEL  RUNNING  TOKENS     SPEED\n"
+        "  >  bob          m:30b     31 s   1 204  41 tok/s\n"
+        "  >  somebody     ?[2J       0 s\n"
+        "\n"
+        "  #  WHO          MODEL   WAITED  STARTS IN\n"
+        "  1  alice (you)  m:30b     14 s  about 10 s\n"
+        "  2  dave         g:27b      4 s  no estimate yet  loads the model first"
+    )
 
 
 def test_nobody_there_is_one_line() -> None:
-    """Without requests there is only the headline."""
-    quiet = DOCUMENT | {"state": "free", "running": [], "waiting": [], "notices": []}
-    text = render(msgspec.json.decode(json.dumps(quiet), type=Document))
-    assert text.startswith("Free: a request starts at once")
+    """Without requests there is only the headline, which says itself when a new one would start."""
+    text = screen(state="free", running=[], waiting=[], notices=[])
+    assert text.startswith("Free: a request starts at once   atlas")
     assert "\n" not in text
+
+
+def test_exact_times_are_utc(run: Run, gateway: Gateway) -> None:
+    """For a log or a comparison, whatever the clock of this machine shows."""
+    said = run("status", "--url", gateway.url, "--utc")
+    assert "atlas · 14:03:12 UTC" in said.out
+    assert "2026-11-20T14:02:41Z" in said.out
+    assert "2026-11-20T14:02:58Z" in said.out
+
+
+@pytest.mark.parametrize(
+    ("args", "terminal", "no_color", "colored"),
+    [
+        ((), False, "", False),
+        ((), True, "", True),
+        ((), True, "1", False),
+        (("--color", "never"), True, "", False),
+        (("--color", "always"), False, "1", True),
+    ],
+)
+def test_colours_are_for_terminals(
+    run: Run,
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    args: tuple[str, ...],
+    terminal: bool,
+    no_color: str,
+    colored: bool,
+) -> None:
+    """Unless told otherwise, or somebody wants none at all."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    assert ("\x1b[" in run("status", "--url", gateway.url, *args).out) is colored
+
+
+REFUSED = (401, b'{"error":{"code":"key_expired","message":"The key has expired.","request_id":"r"}}')
+
+
+def test_watching_goes_on_until_it_cannot(run: Run, gateway: Gateway) -> None:
+    """Every document is shown; here the key ends after two."""
+    gateway.answer("/gpushare/v1/status", (200, BODY), (200, BODY), REFUSED)
+    said = run("status", "--url", gateway.url, "--watch")
+    assert said.out.count("Busy: 2 running") == 2
+    assert (said.code, said.err.splitlines()[0]) == (ExitCode.NOT_ALLOWED, "error: The key has expired.")
+    gateway.answer("/gpushare/v1/status", (200, BODY), (200, BODY), REFUSED)
+    said = run("status", "--url", gateway.url, "--watch", "--json")
+    assert [json.loads(line) for line in said.out.splitlines()] == [DOCUMENT, DOCUMENT]
 
 
 def test_status_asks_the_gateway_of_the_configuration(run: Run, home: Path, gateway: Gateway) -> None:
@@ -105,7 +133,7 @@ def test_status_asks_the_gateway_of_the_configuration(run: Run, home: Path, gate
     said = run("status")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("Busy: 2 running")
-    assert gateway.asked == [("/gpushare/v1/status", None)]
+    assert gateway.asked == [("GET", "/gpushare/v1/status", None)]
 
 
 def test_the_key_comes_from_the_environment_or_a_file(
@@ -117,41 +145,10 @@ def test_the_key_comes_from_the_environment_or_a_file(
     run("status")
     (home / "key").write_text("gs_file\n")
     run("status", "--key-file", str(home / "key"))
-    assert [sent for _, sent in gateway.asked] == ["Bearer gs_env", "Bearer gs_file"]
+    assert [sent for *_, sent in gateway.asked] == ["Bearer gs_env", "Bearer gs_file"]
     assert run("status", "--key-file", str(home / "none")).code == ExitCode.USAGE
 
 
 def test_json_is_the_gateways_own_document(run: Run, gateway: Gateway) -> None:
     """With --json the document comes as it is."""
     assert json.loads(run("status", "--url", gateway.url, "--json").out) == DOCUMENT
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ((401, b"{}"), ExitCode.NOT_ALLOWED),
-        ((403, b"{}"), ExitCode.NOT_ALLOWED),
-        ((503, b"{}"), ExitCode.TRY_LATER),
-        ((404, b"Ollama"), ExitCode.UNREACHABLE),
-        ((200, b"<html>"), ExitCode.UNREACHABLE),
-        ((200, b"{}"), ExitCode.UNREACHABLE),
-    ],
-)
-@pytest.mark.parametrize("as_json", [(), ("--json",)])
-def test_other_answers_have_their_exit_codes(
-    run: Run, gateway: Gateway, answer: tuple[int, bytes], code: int, as_json: tuple[str, ...]
-) -> None:
-    """Not allowed, busy, and something that is no gateway are told apart."""
-    gateway.answer = answer
-    said = run("status", "--url", gateway.url, *as_json)
-    assert (said.code, said.out) == (code, "")
-
-
-def test_nobody_listening_is_exit_4(run: Run, gateway: Gateway) -> None:
-    """The address tried and the way out are named."""
-    gateway.server_close()
-    said = run("status", "--url", gateway.url)
-    assert said.code == ExitCode.UNREACHABLE
-    assert f"cannot reach gpushare at {gateway.url}" in said.err
-    assert "--url" in said.err
-    assert json.loads(run("status", "--url", gateway.url, "--json").err)["error"]["code"] == "unreachable"

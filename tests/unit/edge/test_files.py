@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.core.login import Login
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge.files import (
     KeyFile,
+    LoginFile,
     asset,
     find_config,
     make_private_dir,
@@ -251,6 +253,7 @@ EDITOR = """
 import sys
 from pathlib import Path
 from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.core.login import Login
 from gpushare.edge.files import KeyFile
 start, count = int(sys.argv[2]), int(sys.argv[3])
 for number in range(start, start + count):
@@ -265,3 +268,35 @@ def test_commands_at_the_same_time_lose_no_edit(key_file: KeyFile) -> None:
     editors = [subprocess.Popen([*command, str(1000 * n), "8"]) for n in range(4)]
     assert [editor.wait(timeout=60) for editor in editors] == [0, 0, 0, 0]
     assert len({record.id for record in key_file.load().records}) == 32
+
+
+def test_a_login_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    """Beside the person's configuration, made on the way; removed, it is gone."""
+    file = LoginFile({"XDG_CONFIG_HOME": str(tmp_path / "new")})
+    assert file.load() is None
+    assert not file.remove()
+    file.save(Login(url="http://a:1", key="gs_x"))
+    assert file.path == tmp_path / "new/gpushare/client.toml"
+    assert mode(file.path) == 0o600
+    assert tomllib.loads(file.path.read_text()) == {"url": "http://a:1", "key": "gs_x"}
+    assert file.load() == Login(url="http://a:1", key="gs_x")
+    assert file.remove()
+    assert file.load() is None
+
+
+def test_a_login_that_cannot_be_kept_is_a_problem(tmp_path: Path) -> None:
+    """With the path and the reason, not a traceback."""
+    (tmp_path / "gpushare").write_text("in the way")
+    file = LoginFile({"XDG_CONFIG_HOME": str(tmp_path)})
+    with pytest.raises(ConfigErrors, match=r"client\.toml: cannot be written"):
+        file.save(Login(url="http://a:1"))
+
+
+def test_a_login_that_is_none_says_how_to_write_it(tmp_path: Path) -> None:
+    """Without a word of what stands in it."""
+    file = LoginFile({"XDG_CONFIG_HOME": str(tmp_path)})
+    file.save(Login(url="http://a:1", key="gs_x"))
+    file.path.write_text("key = 'gs_secret'")
+    with pytest.raises(ConfigErrors, match="gpushare login http://HOST:PORT") as wrong:
+        file.load()
+    assert "secret" not in str(wrong.value)
