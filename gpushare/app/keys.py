@@ -1,9 +1,11 @@
-"""Keys that change while the server runs: in the key file, and by the clock.
+"""Keys that change while the server runs: in the key file, by the clock, and by what people do on the pages.
 
-Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task; ``app.reload``.
+Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task; ``app.reload``; ``web.pages``, for the
+``KeyStore`` of ``engine.ports``.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -27,16 +29,39 @@ async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
     """
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
-        ring = parts.ring
-        try:
-            if key_file.changed():
-                ring = key_file.load()
-                _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
-        except ConfigErrors as errors:
-            _log.error("keys.rejected", problems=errors.briefly())
-        except Exception:  # noqa: BLE001 - a broken file must not stop the server
-            _log.exception("keys.rejected")
-        apply_keys(parts, ring)
+        _look(parts, key_file)
+
+
+class KeyKeeper:
+    """The key file as the pages change it.
+
+    Args:
+        key_file: the one that is watched; edits have their own, or the watch would miss what they have seen.
+    """
+
+    def __init__(self, parts: Parts, key_file: KeyFile) -> None:
+        self._parts = parts
+        self._watched = key_file
+        self._edited = KeyFile(key_file.path.parent)
+
+    async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
+        """Changes the key file and acts on it at once; in a thread, because it may wait for a lock."""
+        await asyncio.to_thread(self._edited.edit, change)
+        _look(self._parts, self._watched)
+
+
+def _look(parts: Parts, key_file: KeyFile) -> None:
+    """Looks at the key file and at the clock."""
+    ring = parts.ring
+    try:
+        if key_file.changed():
+            ring = key_file.load()
+            _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
+    except ConfigErrors as errors:
+        _log.error("keys.rejected", problems=errors.briefly())
+    except Exception:  # noqa: BLE001 - a broken file must not stop the server
+        _log.exception("keys.rejected")
+    apply_keys(parts, ring)
 
 
 def apply_keys(parts: Parts, ring: KeyRing) -> None:

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
-from gpushare.app.keys import watch_keys
+from gpushare.app.keys import KeyKeeper, watch_keys
 from gpushare.app.life import Life
 from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
@@ -81,6 +81,7 @@ async def running(
     life.on_stop.append(ollama.close)
     parts = build_parts(config, key_file.load(), ollama, life)
     parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
+    parts.key_store = KeyKeeper(parts, key_file)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     runner = make_runner(
         build_app(parts), api=answer_api, limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from gpushare.cli.options import base_url, config_option, json_option, read_setup
+from gpushare.cli.options import base_url, config_option, json_option, read_setup, shared_url
 from gpushare.cli.terminal import ExitCode, Failure, emit, note, table
 from gpushare.core import forms
+from gpushare.core.config import Config
 from gpushare.core.keys import (
     ENTROPY_BYTES,
+    TOKEN_BYTES,
     KeyRecord,
     KeyRing,
     KeyState,
@@ -26,8 +28,10 @@ from gpushare.core.keys import (
     NoSuchKey,
     digest,
     key_id,
+    link_token,
     looks_like_key,
     new_key,
+    offered,
 )
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
@@ -129,14 +133,16 @@ def add(name: str, owner: str | None, config_path: str | None, **terms: object) 
     """Make a key; it is shown once."""
     setup = read_setup(config_path)
     record, secret = make_record(name, **_given(terms))
+    token = _new_link(setup.config)
 
     def change(ring: KeyRing) -> KeyRing:
         owned = _live(ring, owner)[0].owner if owner else record.id
-        return ring.added(msgspec.structs.replace(record, owner=owned), record.made)
+        ring = ring.added(msgspec.structs.replace(record, owner=owned), record.made)
+        return offered(ring, record.id, token, record.made) if token else ring
 
     _edit(setup.keys, change)
     hand_over(record, secret)
-    note(f"Next: send it to {name}; address: {base_url(setup.config)}")
+    _hand_link(setup.config, token, name)
 
 
 @key.command(name="list")
@@ -202,14 +208,18 @@ def set_key(
 def rotate(who: str, keep: timedelta, config_path: str | None) -> None:
     """Replace a key by a new one with the same terms; the old one works on for a day."""
     now = _now()
+    setup = read_setup(config_path)
     secret = new_key(secrets.token_bytes(ENTROPY_BYTES))
+    token = _new_link(setup.config)
 
     def change(ring: KeyRing) -> KeyRing:
-        return ring.rotated(_newest(ring, who, now), secret, now=now, keep=keep)
+        ring = ring.rotated(_newest(ring, who, now), secret, now=now, keep=keep)
+        return offered(ring, key_id(secret), token, now) if token else ring
 
-    record = read_setup(config_path).keys.edit(change).find(key_id(secret), now)[0]
+    record = setup.keys.edit(change).find(key_id(secret), now)[0]
     hand_over(record, secret)
-    note(f"Next: send it to {record.name}; the old key works until {now + keep:%Y-%m-%d %H:%M} UTC")
+    _hand_link(setup.config, token, record.name)
+    note(f"The old key works until {now + keep:%Y-%m-%d %H:%M} UTC.")
 
 
 @key.command
@@ -244,6 +254,21 @@ def hand_over(record: KeyRecord, secret: str) -> None:
     """Shows a new key: alone on stdout, so that a script can take it from there."""
     note(f"Key for {record.name} (shown this once):")
     click.echo(secret)
+
+
+def _new_link(config: Config) -> str:
+    """Returns what makes a one-time link, empty where nobody could open it."""
+    return link_token(secrets.token_bytes(TOKEN_BYTES)) if shared_url(config) else ""
+
+
+def _hand_link(config: Config, token: str, name: str) -> None:
+    """Says what to do with a new key; who opens the link need not read the key in a chat."""
+    if address := shared_url(config):
+        note("One-time link to hand over instead (24 h, one opening, makes the key above void):")
+        note(f"  {address}/welcome/{token}")
+        note(f"Next: send the key or the link to {name}; address: {address}")
+    else:
+        note(f"Next: send it to {name}; address: {base_url(config)}")
 
 
 def _now() -> datetime:
@@ -333,7 +358,7 @@ def _newest(ring: KeyRing, who: str, now: datetime) -> KeyRecord:
 
 def _document(record: KeyRecord, now: datetime) -> dict[str, object]:
     fields = msgspec.to_builtins(record, builtin_types=(datetime,))
-    del fields["sha256"]
+    del fields["sha256"], fields["link"]
     return {**fields, "state": record.state(now)}
 
 

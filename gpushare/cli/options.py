@@ -1,12 +1,14 @@
 """Options that several commands share, and what they lead to: the configuration and the key file."""
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from gpushare.core.config import Config, load
+from gpushare.core.hosts import is_loopback
 from gpushare.core.schema import Reading
 from gpushare.edge.files import KeyFile, find_config, read_text, state_dir
 
@@ -20,6 +22,7 @@ color_option = click.option(
     show_default=True,
     help="Colours; auto: on a terminal, unless $NO_COLOR is set.",
 )
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -58,5 +61,18 @@ def base_url(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host, port = config.server.address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return _http(_EVERYWHERE.get(host, host), port)
+
+
+def shared_url(config: Config) -> str | None:
+    """Returns the address that people elsewhere can type, None where the server is not open to them."""
+    host, port = config.server.address
+    if config.server.public_url:
+        return base_url(config)
+    if is_loopback(host):
+        return None
+    return _http(socket.gethostname() if host in _EVERYWHERE else host, port)
+
+
+def _http(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from gpushare.core.errors import Fault
+from gpushare.core.keys import KeyRing
 from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
 
 
@@ -158,6 +159,16 @@ class Exposition(Protocol):
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Returns the page and its content type, in the format an ``Accept`` header asks for."""
+
+
+class KeyStore(Protocol):
+    """The keys as they are kept."""
+
+    async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
+        """Replaces the keys by what ``change`` makes of those that are kept, and acts on it at once.
+
+        ``change`` runs in another thread.  What it raises comes out, and nothing was changed then.
+        """
 
 
 class OllamaApi(Protocol):

@@ -7,6 +7,7 @@ reset between tests.
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Exposition
+from gpushare.engine.ports import Exposition, KeyStore
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
@@ -41,6 +42,7 @@ class Parts:
     metrics: Exposition
     body_budget: BodyBudget
     connections: Connections | None = None  # set when the server starts
+    key_store: KeyStore | None = None  # set when the server starts
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
@@ -51,6 +53,12 @@ class Parts:
     def draining(self) -> bool:
         """Whether the server is closing down."""
         return self.slots.draining
+
+    async def edit_keys(self, change: Callable[[KeyRing], KeyRing]) -> None:
+        """Changes the keys; see ``KeyStore``."""
+        if self.key_store is None:
+            raise RuntimeError("the server has not started")
+        await self.key_store.edit(change)
 
     def monotonic(self) -> float:
         """Returns monotonic seconds."""

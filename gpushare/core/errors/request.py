@@ -202,6 +202,29 @@ class NetworkDenied(Denied):
         )
 
 
+class KeyReplaced(Denied):
+    """403: a key that was replaced, and lives on for a while, makes no further key."""
+
+    code = "key_replaced"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This key has been replaced by a newer one. Sign in with that one to make another, "
+            "or ask an admin if it never reached you."
+        )
+
+
+class TooManyNewKeys(Denied):
+    """403: a holder replaces a key again and again."""
+
+    code = "too_many_keys"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} keys were made for you within a day, which is the limit. Ask an admin for another."
+        )
+
+
 class NotAdmin(Denied):
     """403: an admin route with a person's key."""
 
@@ -264,6 +287,22 @@ class ModelUnknown(GpushareError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"model '{model}' not found")
+
+
+class LinkGone(GpushareError):
+    """410: a one-time link that opens nothing: used, run out, or never made."""
+
+    code = "link_gone"
+    status = 410
+    openai_type = "not_found_error"
+    anthropic_type = "not_found_error"
+    outcome = Outcome.INVALID
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This link does not open a key any more. A link opens once, within 24 hours. "
+            "Ask whoever sent it for a new one."
+        )
 
 
 class RequestUnknown(GpushareError):

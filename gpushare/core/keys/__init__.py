@@ -7,6 +7,7 @@ get the same words; only the holder of a matching key learns that it has ended; 
 the owner, so that a second key buys nothing.
 """
 
+from gpushare.core.keys.handing import LINK_LIFE, TOKEN_BYTES, invited, link_token, offered, opened, renewed
 from gpushare.core.keys.record import KeyRecord, KeyState
 from gpushare.core.keys.ring import KeyRing, NameTaken, NoSuchKey, OwnerTerms, parse_keys
 from gpushare.core.keys.text import (
@@ -22,6 +23,8 @@ from gpushare.core.keys.text import (
 __all__ = [
     "ENTROPY_BYTES",
     "KEY_LENGTH",
+    "LINK_LIFE",
+    "TOKEN_BYTES",
     "KeyRecord",
     "KeyRing",
     "KeyState",
@@ -30,8 +33,13 @@ __all__ = [
     "OwnerTerms",
     "digest",
     "has_checksum",
+    "invited",
     "key_id",
+    "link_token",
     "looks_like_key",
     "new_key",
+    "offered",
+    "opened",
     "parse_keys",
+    "renewed",
 ]

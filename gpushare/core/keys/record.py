@@ -51,13 +51,17 @@ Name = Annotated[str, Meta(extra={"form": Form("a name of letters, digits, space
 Instant = Annotated[
     datetime | None, Meta(extra={"form": Form("a time such as 2027-11-20T00:00:00Z", _instant)})
 ]
+Link = Annotated[str | None, Meta(extra={"form": _hex(64)})]
 ModelPattern = Annotated[str, Meta(min_length=1, max_length=200)]
 Weight = Annotated[float, Meta(gt=0, le=1000)]
 Limit = Annotated[int, Meta(ge=0, le=100_000)]
 
 
 class KeyRecord(Struct, frozen=True, kw_only=True):
-    """One key as ``keys.toml`` holds it; limits of 0 mean "as configured for everybody"."""
+    """One key as ``keys.toml`` holds it; limits of 0 mean "as configured for everybody".
+
+    ``link`` is the SHA-256 of what opens the key until ``link_until``; see ``core.keys.handing``.
+    """
 
     id: Id
     name: Name
@@ -74,6 +78,8 @@ class KeyRecord(Struct, frozen=True, kw_only=True):
     expires: Instant = None
     disabled: bool = False
     revoked: Instant = None
+    link: Link = None
+    link_until: Instant = None
 
     def __post_init__(self) -> None:
         if not self.owner:

@@ -153,6 +153,8 @@ class KeyRing:
             created=now,
             not_before=None,
             expires=now + (old.expires - old.made) if old.expires else None,
+            link=None,
+            link_until=None,
         )
         end = min(now + keep, old.expires) if old.expires else now + keep
         return self.changed([old.id], expires=end).added(successor, now)

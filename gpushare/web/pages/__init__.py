@@ -13,6 +13,7 @@ from gpushare.web.pages.cancel import cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
 from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, ready_probe
+from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
@@ -47,6 +48,8 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
     other: dict[str, Handler] = {
         "/login": form(login, show=login_page),
         "/logout": form(logout),
+        "/welcome/{token}": form(welcome, show=welcome_page),
+        "/me/key": form(replace_key),
         "/gpushare/v1/queue/{id}": by_method(DELETE=cancel_json),
     }
     for path, handler in other.items():

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gpushare.core.about import Connecting
 from gpushare.core.hosts import is_loopback
-from gpushare.core.tools import EXAMPLE_MODEL, TOOLS, USUAL_CONTEXT, Site, Tool, tools
+from gpushare.core.tools import EXAMPLE_KEY, EXAMPLE_MODEL, TOOLS, USUAL_CONTEXT, Site, Tool, tools
 from gpushare.core.tools.choice import choose_model
 from gpushare.core.tools.text import WINDOWS, plain
 from gpushare.web.callers import base_url, client_address
@@ -53,13 +53,14 @@ async def connecting_json(request: web.Request) -> web.Response:
     return json_answer(_facts(request))
 
 
+def every_tool(request: web.Request, key: str) -> tuple[Tool, ...]:
+    """Returns the steps for every tool with a key filled in, for the one page that knows one."""
+    return tools(_site(_facts(request), key))
+
+
 def _page(request: web.Request, slug: str) -> ConnectPage:
     facts = _facts(request)
-    site = Site(
-        base_url=facts.base_url,
-        model=facts.model or EXAMPLE_MODEL,
-        context=facts.context or USUAL_CONTEXT,
-    )
+    site = _site(facts, EXAMPLE_KEY)
     tool = TOOLS[slug](site) if slug in TOOLS else None
     choice = request.query.get("key") or ("own" if viewer(request) else "example")
     return ConnectPage(
@@ -74,6 +75,15 @@ def _page(request: web.Request, slug: str) -> ConnectPage:
         site=site,
         own_key=choice == "own",
         misleading=_is_misleading(request, facts.base_url),
+    )
+
+
+def _site(facts: Connecting, key: str) -> Site:
+    return Site(
+        base_url=facts.base_url,
+        key=key,
+        model=facts.model or EXAMPLE_MODEL,
+        context=facts.context or USUAL_CONTEXT,
     )
 
 

@@ -1,11 +1,13 @@
 import json
+import re
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gpushare.cli.terminal import ExitCode
-from gpushare.core.keys import KeyRecord, KeyRing, has_checksum
+from gpushare.core.keys import KeyRecord, KeyRing, has_checksum, invited
 from gpushare.edge.files import KeyFile
 
 from .conftest import Run
@@ -32,6 +34,46 @@ def test_add_prints_the_key_alone_on_stdout(run: Run, home: Path) -> None:
     now = datetime.now(UTC)
     assert keys(home).authenticate(secret, now=now, host="h").name == "erin"
     assert all(secret not in path.read_text() for path in home.rglob("*") if path.is_file())
+
+
+def test_add_hands_over_a_link_where_others_reach_the_server(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an address that people elsewhere can type there is a one-time link, beside the result."""
+    monkeypatch.setenv("GPUSHARE_SERVER__PUBLIC_URL", "https://gpu.example.lan/")
+    said = run("key", "add", "erin")
+    found = re.search(r"  https://gpu\.example\.lan/welcome/([\w-]{32})\n", said.err)
+    assert found is not None
+    assert said.out.count("\n") == 1
+    now = datetime.now(UTC)
+    assert invited(keys(home), found[1], now).name == "erin"
+    assert found[1] not in KeyFile(home / ".local/state/gpushare").path.read_text()
+    shown = run("key", "show", "erin").out
+    assert "link_until" in shown
+    assert str(only(home).link) not in shown
+    rotated = run("key", "rotate", "erin")
+    again = re.search(r"/welcome/([\w-]{32})\n", rotated.err)
+    assert again is not None
+    assert invited(keys(home), again[1], now).id == rotated.out.split("_")[1]
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("0.0.0.0:11435", f"http://{socket.gethostname()}:11435/welcome/"),
+        ("192.0.2.7:11435", "http://192.0.2.7:11435/welcome/"),
+        ("[2001:db8::7]:11435", "http://[2001:db8::7]:11435/welcome/"),
+        ("127.0.0.1:11435", ""),
+    ],
+)
+def test_a_link_has_the_address_that_others_type(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, listen: str, address: str
+) -> None:
+    """The machine's name stands for every address; a server for itself alone has no link to hand over."""
+    monkeypatch.setenv("GPUSHARE_SERVER__LISTEN", listen)
+    said = run("key", "add", "erin")
+    assert address in said.err
+    assert ("/welcome/" in said.err) is (address != "") is (only(home).link is not None)
 
 
 def test_add_takes_all_terms(run: Run, home: Path) -> None:

@@ -1,6 +1,6 @@
 """The pages over a real socket, with a queue and an Ollama made up for the test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, cast
@@ -85,6 +85,16 @@ class MadeUpQueue:
         return Forecast(position=2, eta_s=90.0)
 
 
+class MadeUpKeys:
+    """Keys that are kept nowhere."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
+        self.parts.ring = change(self.parts.ring)
+
+
 @dataclass
 class Site:
     """A server and the objects behind it."""
@@ -122,6 +132,7 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     owners = {record.name: record.owner for record in ring.records}
     ollama = HttpOllama("http://127.0.0.1:9")
     parts = app.build_parts(config, ring, ollama, app.Life())
+    parts.key_store = MadeUpKeys(parts)
     queue = MadeUpQueue(owners)
     parts.slots = cast("LocalSlots", queue)
     loaded = ResidentModel(
