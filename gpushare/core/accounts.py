@@ -92,8 +92,9 @@ class Accounts:
         O(calls beyond their estimates).  They are charged in the order of their grants, whatever order they
         got there in, so that sums of floats do not depend on it.
         """
-        while self._due and self._due[0][0] <= now:
-            _, number, start = heapq.heappop(self._due)
+        due = self._due
+        while due and due[0][0] <= now:
+            _, number, start = heapq.heappop(due)
             if number in self._started:
                 insort(self._over, (number, start, self._started[number]))
         for _, start, lease in self._over:
@@ -109,7 +110,7 @@ class Accounts:
         """
         self.accrue(now)
         for ring in self.rings.values():
-            for flow in list(ring):
+            for flow in (*ring.new, *ring.old):
                 if flow.leases:
                     flow.deficit = -sum(lease.charged - lease.elapsed_s(now) for lease in flow.leases)
                     ring.to_back(flow)
@@ -120,10 +121,10 @@ class Accounts:
 
     def woken(self, service: Service) -> float:
         """Returns the virtual time of a class once a call of it waits: no credit for having slept."""
-        others = [self.virtual[each] for each, ring in self.rings.items() if ring.n_wait]
-        if self.rings[service].n_wait or not others:
-            return self.virtual[service]
-        return max(self.virtual[service], min(others))
+        own = self.virtual[service]
+        if self.rings[service].n_wait or not self.n_wait:
+            return own
+        return max(own, min(self.virtual[each] for each, ring in self.rings.items() if ring.n_wait))
 
     def rings_in_order(self) -> list[Ring]:
         """Returns the rings of classes with waiting calls, the most entitled first."""
@@ -194,9 +195,10 @@ class Accounts:
         del self.leases[lease]
         self.unstarted.pop(lease, None)
         self._started.pop(lease.number, None)
-        place = bisect_left(self._over, (lease.number,))
-        if place < len(self._over) and self._over[place][2] is lease:
-            del self._over[place]
+        if self._over:
+            place = bisect_left(self._over, (lease.number,))
+            if place < len(self._over) and self._over[place][2] is lease:
+                del self._over[place]
         if len(self._due) > 2 * len(self.leases) + TOMBSTONES_KEPT:
             self._due = [entry for entry in self._due if entry[1] in self._started]
             heapq.heapify(self._due)
@@ -210,11 +212,12 @@ class Accounts:
         self.n_wait += step
         self.rings[ticket.service].n_wait += step
         flow.owner.n_wait += step
-        count = self.wanted.get(ticket.want, 0) + step
+        want = ticket.want
+        count = self.wanted.get(want, 0) + step
         if count:
-            self.wanted[ticket.want] = count
+            self.wanted[want] = count
         else:
-            del self.wanted[ticket.want]
+            del self.wanted[want]
 
     # --- what sharing owed -----------------------------------------------------------------------------
 

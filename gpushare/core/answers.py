@@ -5,6 +5,7 @@ ones named here pass.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from gpushare.core.model import Call, Kind
 
@@ -23,7 +24,8 @@ def objection(call: Call, status: int, headers: Mapping[str, str]) -> str | None
         return "sent a compressed answer"
     if "content-type" not in headers and call.endpoint.kind is not Kind.QUEUED:
         return None  # a change to the model store answers 200 and nothing else
-    return None if _known_type(call, headers) else "sent something that is not its API"
+    known = _known_type(headers.get("content-type", ""), multipart=call.endpoint.multipart)
+    return None if known else "sent something that is not its API"
 
 
 def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
@@ -32,7 +34,8 @@ def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache" if headers.get("cache-control") == "no-cache" else "no-store",
     }
-    if content_type := _known_type(call, headers):
+    content_type = headers.get("content-type", "")
+    if _known_type(content_type, multipart=call.endpoint.multipart):
         passed["Content-Type"] = content_type
     if call.streaming:
         passed["X-Accel-Buffering"] = "no"
@@ -44,9 +47,9 @@ def is_busy(status: int, body: bytes) -> bool:
     return status == 503 and _BUSY in body
 
 
-def _known_type(call: Call, headers: Mapping[str, str]) -> str | None:
-    """Returns the content type if it is one the route may send, exactly as it came."""
-    content_type = headers.get("content-type", "")
+@lru_cache(maxsize=64)
+def _known_type(content_type: str, *, multipart: bool) -> bool:
+    """Whether a content type is one the route may send."""
     media = content_type.partition(";")[0].strip().lower()
-    known = media in _MEDIA_TYPES or (call.endpoint.multipart and media == "text/plain")
-    return content_type if known and content_type.isascii() and content_type.isprintable() else None
+    known = media in _MEDIA_TYPES or (multipart and media == "text/plain")
+    return known and content_type.isascii() and content_type.isprintable()

@@ -55,6 +55,7 @@ _SEARCHING: Final = frozenset({"/v1/messages", "/v1/responses"})
 _UNLOADING: Final = frozenset({"/api/generate", "/api/chat"})
 _EMPTY = re.compile(rb'null|""|\[\s*\]')
 _NUMBER_MAX = 64
+_NINE = 0x39  # what begins with a larger byte is no number
 _SCALAR = msgspec.json.Decoder(str | float | bool | None)
 # Go's time.ParseDuration.
 _DURATION = re.compile(r"([-+]?)(?:0|((?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+))")
@@ -114,6 +115,8 @@ _EMPTY_BODY: Final = {Dialect.OLLAMA: "missing request body"}  # Ollama's own wo
 
 
 def _check_encoding(endpoint: Endpoint, content_encoding: str) -> None:
+    if not content_encoding:
+        return
     coding = content_encoding.strip().lower()
     if coding in {"", "identity"}:
         return
@@ -162,10 +165,13 @@ def _check_values(endpoint: Endpoint, found: dict[str, Raw]) -> None:
         raise _wrong("messages", "a list")
     if endpoint.dialect is not Dialect.OLLAMA:
         return  # only Ollama's own routes read options; elsewhere the name is the client's affair
-    if _first_byte(found.get("options")) not in b"{n":
+    options = found.get("options")
+    if options is None:
+        return
+    if _first_byte(options) not in b"{n":
         raise _wrong("options", "an object")
-    if _first_byte(found.get("options")) == b"{":
-        _check_numbers(members(found["options"], known=OPTIONS))
+    if _first_byte(options) == b"{":
+        _check_numbers(members(options, known=OPTIONS))
 
 
 def _first_byte(value: Raw | None) -> bytes:
@@ -176,7 +182,11 @@ def _first_byte(value: Raw | None) -> bytes:
 def _check_numbers(found: dict[str, Raw]) -> None:
     for value in found.values():
         view = memoryview(value)
-        if view[0] in b"-0123456789" and not (len(view) <= _NUMBER_MAX and math.isfinite(float(view))):
+        if (
+            view[0] <= _NINE
+            and view[0] in b"-0123456789"
+            and not (len(view) <= _NUMBER_MAX and math.isfinite(float(view)))
+        ):
             raise InvalidRequest("The request holds a number that is out of range.")
 
 

@@ -38,12 +38,14 @@ class Costs:
         self._loads: OrderedDict[str, float] = OrderedDict()
         self._mean: float | None = None
         self._mean_load: float | None = None
+        self._quantum_s = min(FIRST_ESTIMATE_S, LONGEST_QUANTUM_S)
 
     def learn(self, owner: str, model: str, cost_s: float) -> None:
         """Takes the cost of a call that ended normally."""
         _put(self._pairs, (owner, model), cost_s)
         _put(self._models, model, cost_s)
         self._mean = smoothed(self._mean, cost_s)
+        self._quantum_s = min(max(self._mean, SHORTEST_QUANTUM_S), LONGEST_QUANTUM_S)
 
     def estimate_s(self, owner: str, model: str, cap_s: float) -> float:
         """Returns the expected cost, from the most specific average there is, in [0.05, ``cap_s``]."""
@@ -66,7 +68,7 @@ class Costs:
         A turn much longer than a call would make a light user wait for many calls of a busy one; a turn
         above 5 s hurts light users next to short calls.
         """
-        return min(max(self.mean_s(), SHORTEST_QUANTUM_S), LONGEST_QUANTUM_S)
+        return self._quantum_s
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Takes the measured load time of a model."""

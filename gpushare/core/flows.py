@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, islice
 
+from msgspec import Struct
+
 from gpushare.core.backends import Backend, Want
 from gpushare.core.costs import smoothed
 from gpushare.core.model import Lane, Service
@@ -49,11 +51,11 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Ticket:
+class Ticket(Struct, eq=False, kw_only=True):
     """A place in a queue.
 
-    ``seq`` and ``since`` are set when it is added; ``lease`` while it holds a slot and afterwards.
+    ``seq`` and ``since`` are set when it is added; ``lease`` while it holds a slot and afterwards; ``want``
+    follows from lane and model.
     """
 
     id: str
@@ -65,14 +67,13 @@ class Ticket:
     seq: int = 0
     since: float = 0.0
     lease: "Lease | None" = None
-    want: Want = field(init=False, repr=False)
+    want: Want = Want(Lane.GENERATE, "")
 
     def __post_init__(self) -> None:
         self.want = Want(self.lane, self.model)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Lease:
+class Lease(Struct, eq=False, kw_only=True):
     """A held slot: one per grant, released exactly once.
 
     Attributes:
@@ -85,8 +86,8 @@ class Lease:
     """
 
     ticket: Ticket
-    flow: "Flow" = field(repr=False)
-    backend: Backend = field(repr=False)
+    flow: "Flow"
+    backend: Backend
     est: float
     charged: float
     t_grant: float
@@ -177,7 +178,9 @@ class Flow:
 
     def push(self, ticket: Ticket) -> None:
         """Queues a ticket by age: a returned one stands before everything younger."""
-        queue = self.queues.setdefault(ticket.want, deque())
+        queue = self.queues.get(ticket.want)
+        if queue is None:
+            queue = self.queues[ticket.want] = deque()
         place = len(queue)
         while place and queue[place - 1].seq > ticket.seq:
             place -= 1
@@ -186,9 +189,13 @@ class Flow:
 
     def pop(self, ticket: Ticket) -> None:
         """Takes a granted ticket, the first of its queue, out."""
-        self.queues[ticket.want].popleft()
+        queue = self.queues[ticket.want]
+        queue.popleft()
         self.n_wait -= 1
-        self._tidy(ticket.want)
+        if not queue:
+            del self.queues[ticket.want]
+        elif queue[0].state is not State.QUEUED:
+            self._tidy(ticket.want)
 
     def drop(self, ticket: Ticket) -> None:
         """Uncounts a cancelled ticket; it stays in its queue as a tombstone until that is cheap to clear."""

@@ -10,7 +10,7 @@ loop of every running stream waits meanwhile.
 import codecs
 import re
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Iterable
 from itertools import accumulate
 
 import msgspec
@@ -31,12 +31,12 @@ _TURNS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")  # as signed bytes: +1 
 
 
 class _Name(str):
-    """A member's name; a type of its own, so that the decoder asks ``_name_check`` about every one."""
+    """A member's name; a type of its own, so that the decoder asks ``_Opener`` about every one."""
 
     __slots__ = ()
 
 
-def read_object(body: bytes, *, known: Collection[str]) -> dict[str, Raw]:
+def read_object(body: bytes, *, known: frozenset[str]) -> dict[str, Raw]:
     """Returns the members of the one JSON object that a whole body is, their values untouched.
 
     Args:
@@ -52,35 +52,57 @@ def read_object(body: bytes, *, known: Collection[str]) -> dict[str, Raw]:
     return members(body, known=known)
 
 
-def members(text: bytes | Raw, *, known: Collection[str]) -> dict[str, Raw]:
+def members(text: bytes | Raw, *, known: frozenset[str]) -> dict[str, Raw]:
     """Returns the members of one object whose extent is known to be harmless; else as ``read_object``."""
     try:
-        found = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name_check(known)).decode(text)
+        found, names = _OPENER.open(text)
     except msgspec.ValidationError:
         raise BadJson("The request body is not a JSON object.") from None
     except msgspec.DecodeError as problem:
         raise BadJson(f"The request body is not JSON ({_place(bytes(text), str(problem))}).") from None
-    return dict(found.items())
+    if len(names) != len(found) or not known.issuperset(found):
+        _check_names(names, known)
+    return found
 
 
-def _name_check(known: Collection[str]) -> Callable[[type, object], _Name]:
-    """Returns the hook that sees every name of one object, also those a mapping would swallow."""
-    seen: set[str] = set()
+class _Opener:
+    """Opens objects and sees every name in them, also those that a mapping would swallow.
 
-    def check(_type: type, text: object) -> _Name:
+    Making a decoder costs more than most bodies, so there is one; nothing is left in it between two uses.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._decoder = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=self._note)
+
+    def open(self, text: bytes | Raw) -> tuple[dict[str, Raw], list[str]]:
+        """Returns the members, and every name in the order of the text."""
+        names = self._names = []
+        found = self._decoder.decode(text)
+        return dict(found.items()), names
+
+    def _note(self, _type: type, text: object) -> _Name:
+        if len(self._names) == NAMES_MAX:
+            raise InvalidRequest(f"An object has too many fields; the limit here is {NAMES_MAX}.")
         name = _Name(text)
+        self._names.append(name)
+        return name
+
+
+_OPENER = _Opener()
+
+
+def _check_names(names: Iterable[str], known: frozenset[str]) -> None:
+    """Raises InvalidRequest for the first name that is there twice or in another spelling."""
+    seen: set[str] = set()
+    for name in names:
         folded = name.casefold()
         if name in seen:
             which = f'The field "{folded}"' if folded in known else "A field"
             raise InvalidRequest(f"{which} is given twice. Give it once.")
         if folded in known and name not in known:
             raise InvalidRequest(f'The field "{folded}" is spelt in another case. Write it in lower case.')
-        if len(seen) == NAMES_MAX:
-            raise InvalidRequest(f"An object has too many fields; the limit here is {NAMES_MAX}.")
         seen.add(name)
-        return name
-
-    return check
 
 
 def _place(text: bytes, problem: str) -> str:

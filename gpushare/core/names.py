@@ -7,6 +7,7 @@ lower case, without the default registry and namespace, with a tag.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _NAME = re.compile(
@@ -15,11 +16,13 @@ _NAME = re.compile(
 _DEFAULTS = ("http://", "https://", "registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
 
 
+@lru_cache(maxsize=256)
 def is_model_name(name: str) -> bool:
     """Whether Ollama could have a model of this name: ``[host/][namespace/]model[:tag][:source]``."""
     return _NAME.fullmatch(name) is not None
 
 
+@lru_cache(maxsize=256)
 def canonical_model(name: str) -> str:
     """Returns the one spelling under which a model is compared, queued and counted.
 
@@ -30,6 +33,7 @@ def canonical_model(name: str) -> str:
     return name if has_tag else f"{name}:latest"
 
 
+@lru_cache(maxsize=256)
 def is_cloud(name: str) -> bool:
     """Whether Ollama would send a call for this model to ollama.com instead of running it here.
 

@@ -153,7 +153,7 @@ class Scheduler:
     @property
     def swap_pending(self) -> bool:
         """Whether a model is being loaded for a granted call."""
-        return any(backend.incoming is not None for backend in self.backends.values())
+        return [each.incoming for each in self.backends.values()].count(None) < len(self.backends)
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Takes the measured load time of a model."""
@@ -239,7 +239,8 @@ class Scheduler:
         """Grants one free slot, if anybody can use one.  Call it until it returns None."""
         if not self.accounts.n_wait or self.paused_since is not None:
             return None
-        found = self.pick_any(now, [each for each in self.backends.values() if each.free])
+        free = [each for each in self.backends.values() if each.free]
+        found = self.pick_any(now, free) if free else None
         return found[0].lease if found else None
 
     def pick_any(self, now: float, free: Sequence[Backend]) -> tuple[Ticket, Backend] | None:
@@ -252,8 +253,7 @@ class Scheduler:
         if self.swap_pending:  # the load needs the memory that an embedding might take
             free = [backend for backend in free if backend.lane is Lane.GENERATE]
         quantum = self.quantum_s
-        stay_s = self.params.stay_s(self.costs.load_s())
-        turn = Turn(accounts=self.accounts, free=free, now=now, quantum=quantum, stay_s=stay_s)
+        turn = Turn(accounts=self.accounts, free=free, now=now, quantum=quantum, stay=self._stay_s)
         choice = turn.choose()
         if choice is not None:
             self._grant(*choice, now=now, quantum=quantum)
@@ -275,6 +275,9 @@ class Scheduler:
         flow.note_grant(now)
         self.granted_total += 1
 
+    def _stay_s(self) -> float:
+        return self.params.stay_s(self.costs.load_s())
+
     def _estimate(self, ticket: Ticket) -> float:
         return self.costs.estimate_s(ticket.owner, ticket.model, self.params.estimate_cap)
 
@@ -293,6 +296,8 @@ class Scheduler:
 
     def loaded(self, lease: Lease, now: float) -> None:
         """Notes that a lease's model answers: all that was granted for it there runs from now."""
+        if not self.accounts.unstarted:
+            return
         for other in list(self.accounts.unstarted):
             if other.backend is lease.backend and other.ticket.model == lease.ticket.model:
                 self.started(other, now)
@@ -321,10 +326,12 @@ class Scheduler:
     def _give_up_swap(self, lease: Lease) -> None:
         """Takes the barrier away when the last call that waited for its model has gone before the load."""
         backend, model = lease.backend, lease.ticket.model
+        if backend.incoming != model:
+            return
         waiting_for_load = (
             other.ticket.model for other in self.accounts.unstarted if other.backend is backend
         )
-        if backend.incoming == model and model not in waiting_for_load:
+        if model not in waiting_for_load:
             backend.incoming = None
 
     # --- reading ---------------------------------------------------------------------------------------

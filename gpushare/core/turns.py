@@ -7,8 +7,9 @@ Rules:
 - Going before others is bounded by the overdraft, and is charged like any other call.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend, Want
@@ -17,29 +18,34 @@ from gpushare.core.flows import Ring, Ticket
 Choice = tuple[Ticket, Backend]
 
 
-@dataclass(slots=True, kw_only=True)
-class Turn:
-    """One decision; not frozen, because making a frozen one costs a tenth of it.
+class Turn(Struct, kw_only=True):
+    """One decision.
 
     Attributes:
         free: backends that are up, not draining, and have a free slot.
         quantum: slot-seconds per turn and unit of weight; fixed during one decision.
-        stay_s: X, how long a model keeps the GPU after its load while others wait for another one.
+        stay: returns X, how many seconds a model keeps the GPU after its load while others wait for another.
     """
 
     accounts: Accounts
     free: Sequence[Backend]
     now: float
     quantum: float
-    stay_s: float
+    stay: Callable[[], float]
 
     def choose(self) -> Choice | None:
         """Returns the next ticket and its backend, or None when no free backend can serve anybody."""
-        wants = {want for want in self.accounts.wanted for backend in self.free if backend.admits(want)}
+        free = self.free
+        wants = {
+            want
+            for want in self.accounts.wanted
+            for backend in free
+            if want.lane is backend.lane and backend.admits(want)
+        }
         if not wants:
             return None
         self.accounts.accrue(self.now)
-        all_swap = None not in [backend.incoming for backend in self.free]
+        all_swap = None not in [backend.incoming for backend in free]
         for ring in self.accounts.rings_in_order():
             choice = self._behind_barrier(ring) if all_swap else self._in_order(ring, wants)
             if choice is not None:
@@ -60,7 +66,7 @@ class Turn:
 
     def _place(self, want: Want) -> Backend:
         """Returns the best backend for a call that some free backend admits."""
-        usable = [backend for backend in self.free if backend.admits(want)]
+        usable = [backend for backend in self.free if backend.lane is want.lane and backend.admits(want)]
         if len(usable) == 1:
             return usable[0]
         return min(usable, key=lambda backend: backend.rank(want.model, self.accounts.wanted))
@@ -71,8 +77,9 @@ class Turn:
         The time runs from the load, not from the moment somebody is passed over: a call for a rare model is
         honoured at once when the resident model already had its time.
         """
+        stay_s = self.stay()
         for model, since in backend.resident.items():
-            if self.now - since < self.stay_s:
+            if self.now - since < stay_s:
                 ticket = self._out_of_turn(ring, backend, model)
                 if ticket is not None:
                     return ticket
@@ -88,4 +95,4 @@ class Turn:
 
     def _out_of_turn(self, ring: Ring, backend: Backend, model: str) -> Ticket | None:
         """Returns a ticket for a model, from a flow at most 2 X overdrawn per slot and unit of weight."""
-        return ring.overdrawn(Want(backend.lane, model), 2 * self.stay_s * backend.slots)
+        return ring.overdrawn(Want(backend.lane, model), 2 * self.stay() * backend.slots)

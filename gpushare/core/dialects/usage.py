@@ -102,7 +102,8 @@ class UsageTap:
         if self._mark in data:
             data = data[: self._inspect(data)]
         self.records += data.count(self._separator)
-        self._recent.append(data if len(data) <= _PIECE_BYTES else data[-_PIECE_BYTES:])
+        if data and not data.isspace():  # blank lines would push out the record with the counts
+            self._recent.append(data if len(data) <= _PIECE_BYTES else data[-_PIECE_BYTES:])
         return len(data)
 
     def failed(self) -> bool:

@@ -231,4 +231,4 @@ def test_an_inner_object_is_opened_by_the_same_rule() -> None:
     options = read_object(b'{"options":{"num_ctx":1,"NUM_CTX":2}}', known=KNOWN)["options"]
     assert list(members(options, known=KNOWN)) == ["num_ctx", "NUM_CTX"]
     with pytest.raises(InvalidRequest, match="num_ctx"):
-        members(options, known={"num_ctx"})
+        members(options, known=frozenset({"num_ctx"}))

@@ -42,7 +42,7 @@ class Scene:
     def choose(self, now: float = 0.0) -> tuple[Ticket, Backend] | None:
         """Returns the choice."""
         return Turn(
-            accounts=self.accounts, free=self.backends, now=now, quantum=Q, stay_s=self.stay_s
+            accounts=self.accounts, free=self.backends, now=now, quantum=Q, stay=lambda: self.stay_s
         ).choose()
 
 
