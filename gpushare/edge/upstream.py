@@ -23,6 +23,18 @@ from gpushare.core.model import Outcome, UpstreamRequest
 HEAD_MAX_BYTES = 64 * 1024
 """Most bytes before the end of the headers, interim answers included; Ollama sends a few hundred."""
 
+_LOOKED_AT = {
+    name.encode(): name
+    for name in (
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+    )
+}
+"""The headers of an answer that anything depends on; no others are read."""
+
 _JOIN_BYTES = 64 * 1024  # above it, copying a body in order to save one system call costs more
 
 
@@ -296,9 +308,10 @@ class _Answer:
         self.stray = self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collects a header of the answer; what comes after the body does not count."""
-        if not self.status:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        """Collects a header of the answer if it is looked at; what comes after the body does not count."""
+        key = _LOOKED_AT.get(name.lower())
+        if key is not None and not self.status:
+            text = value.decode("latin-1")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:

@@ -28,7 +28,8 @@ class Deadlines(Struct, frozen=True, kw_only=True):
 
     ``first_byte_s`` runs from the sending of the request; ``idle_s`` from the last record (from the last byte
     of a single document); ``total_s`` from the start of the relay; ``write_stall_s`` while the client has not
-    taken what waits for it; ``finish_s`` from the decision until the client has taken the rest.
+    taken what waits for it, once anything was passed on; ``finish_s`` from the decision until the client has
+    taken the rest.
     """
 
     first_byte_s: float = 0.0
@@ -67,20 +68,31 @@ class Watch:
         self._taken = 0
         self._held_back = False
         self._looked = False
+        self._passing = False
         self.first_at: float | None = None
 
     def sent(self) -> float:
         """Starts watching, the request being on its way; returns the loop's time."""
-        self._sent_at = self._loop.time()
-        self._look()
-        return self._sent_at
+        now = self._sent_at = self._loop.time()
+        limits = self._limits
+        due = now + (limits.first_byte_s or _NEVER)
+        if limits.total_s:
+            due = min(due, self._began_at + limits.total_s)
+        if due != _NEVER:
+            self._timer = self._loop.call_at(due, self._look)
+        return now
 
     def first_byte(self) -> None:
-        """Notes the first byte: from now on gaps count, and whether the client reads."""
-        self.first_at = self._progress_at = self._taken_at = self._loop.time()
-        soonest = self.first_at + min(self._limits.idle_s or _NEVER, self._sample_s)
-        if self._timer is None or self._timer.when() > soonest:  # else the next look comes in time
-            self._look()
+        """Notes the first byte: from now on gaps count."""
+        self.first_at = self._progress_at = now = self._loop.time()
+        if self._limits.idle_s:
+            self._look_by(now + self._limits.idle_s)
+
+    def passing(self) -> None:
+        """Notes that bytes go to the client: from now on it counts whether it reads."""
+        self._passing = True
+        self._taken_at = now = self._loop.time()
+        self._look_by(now + self._sample_s)
 
     def progress(self) -> None:
         """Notes a record."""
@@ -101,6 +113,10 @@ class Watch:
         self._disarm()
         self._expired, self._waiting = _tell_nobody, _nothing_waits
 
+    def _look_by(self, instant: float) -> None:
+        if self._timer is None or self._timer.when() > instant:  # else the next look comes in time
+            self._look()
+
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -115,7 +131,8 @@ class Watch:
             return
         if due > now:
             self._looked = False
-            self._timer = self._loop.call_at(min(due, now + self._sample_s), self._look)
+            look_at = min(due, now + self._sample_s) if self._passing else due
+            self._timer = self._loop.call_at(look_at, self._look)
         elif not self._looked:
             self._looked = True
             self._timer = self._loop.call_at(now + _SECOND_LOOK_S, self._look)
@@ -136,7 +153,7 @@ class Watch:
             return due
         if limits.idle_s and not self._held_back:
             due.append((self._progress_at + limits.idle_s, Outcome.TIMEOUT_IDLE, limits.idle_s))
-        if limits.write_stall_s:
+        if self._passing and limits.write_stall_s:
             self._sample(now)
             due.append((self._taken_at + limits.write_stall_s, Outcome.CLIENT_SLOW, limits.write_stall_s))
         return due

@@ -22,7 +22,7 @@ class Consumer(Protocol):
     """
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Takes the status and the headers (lower-case names, last value wins)."""
+        """Takes the status and the headers that anything depends on (lower-case names)."""
 
     def body(self, data: bytes) -> None:
         """Takes body bytes the parser accepted, joined to one piece per read."""

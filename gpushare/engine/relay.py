@@ -98,9 +98,10 @@ class Relay:
         self._headers = dict(headers)
         self._finish_s = deadlines.finish_s
         self._progress = progress
-        self._cutter = RecordCutter(call.framing)
+        streaming = call.streaming
+        self._cutter = RecordCutter(call.framing) if streaming else None
         self._tap = UsageTap(call.endpoint.path, call.framing)
-        self._held: bytearray | None = None if call.streaming else bytearray()
+        self._held: bytearray | None = None if streaming else bytearray()
         self._watch = Watch(deadlines, expired=self._break, waiting=self._waiting)
         self._decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchange: Exchange | None = None
@@ -180,10 +181,14 @@ class Relay:
         if self._held is not None:
             self._hold(self._held, data)
             return
-        ready = self._cutter.feed(data)
+        cutter = self._cutter
+        if cutter is None:
+            self._release(data)
+            return
+        ready = cutter.feed(data)
         if ready:
             self._release(ready)
-        if self._cutter.too_long:
+        if cutter.too_long:
             self._break(OllamaBroken("sent a record without an end", Outcome.UPSTREAM_PROTOCOL))
 
     def end(self, *, framed: bool) -> None:
@@ -272,6 +277,7 @@ class Relay:
             ready = ready[:kept]
         if not sink.started:
             self._start()
+            self._watch.passing()
         sink.write(ready)
         self.bytes_out += kept
         if kept > 2 * (tap.records - records):  # blank lines are no progress
@@ -289,7 +295,7 @@ class Relay:
 
     def _end_stream(self, *, framed: bool) -> None:
         """A proper end releases an unfinished record unchanged, a broken one drops it."""
-        rest = self._cutter.rest()
+        rest = self._cutter.rest() if self._cutter is not None else b""
         if framed and rest:
             self._release(rest)
         if self._outcome is not None:

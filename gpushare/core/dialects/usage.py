@@ -65,6 +65,7 @@ _END_MARKS: dict[str, tuple[bytes, _Judge]] = {
     "/v1/responses": (b"response.completed", lambda answer: answer.type == "response.completed"),
     "/v1/messages": (b"message_stop", lambda answer: answer.type == "message_stop"),
 }
+_SEPARATORS = {Framing.SINGLE: b"", Framing.NDJSON: b"\n", Framing.SSE: b"\n\n"}
 
 
 class UsageTap:
@@ -84,7 +85,7 @@ class UsageTap:
     def __init__(self, path: str, framing: Framing) -> None:
         self._mark, self._judge = _END_MARKS.get(path, _NATIVE)
         self._sse = framing is Framing.SSE
-        self._separator = {Framing.SINGLE: b"", Framing.NDJSON: b"\n", Framing.SSE: b"\n\n"}[framing]
+        self._separator = _SEPARATORS[framing]
         self._recent: deque[bytes] = deque(maxlen=_LAST_RECORDS)  # of a document: its end, in one piece
         self._counts: _Answer | None = None
         self._size = 0

@@ -104,6 +104,7 @@ async def test_a_client_that_takes_nothing_is_slow() -> None:
     answer = Answer()
     answer.watch.sent()
     answer.watch.first_byte()
+    answer.watch.passing()
     while not answer.ends:
         answer.watch.progress()
         answer.passed += 100
@@ -118,6 +119,7 @@ async def test_a_client_that_trickles_is_slow() -> None:
     answer = Answer()
     answer.watch.sent()
     answer.watch.first_byte()
+    answer.watch.passing()
     answer.passed = answer.backlog = 200_000
     while not answer.ends:
         answer.watch.progress()
@@ -132,6 +134,7 @@ async def test_a_client_that_reads_is_not_slow(rate: int) -> None:
     answer = Answer(Deadlines(write_stall_s=30))
     answer.watch.sent()
     answer.watch.first_byte()
+    answer.watch.passing()
     answer.passed = answer.backlog = 200_000
     for _ in range(300):
         answer.passed += rate
@@ -144,10 +147,21 @@ async def test_a_client_that_catches_up_starts_afresh() -> None:
     answer = Answer(Deadlines(write_stall_s=30))
     answer.watch.sent()
     answer.watch.first_byte()
+    answer.watch.passing()
     for backlog in (10, 10, 0, 10, 10, 0):
         answer.backlog = backlog
         await asyncio.sleep(10)
     assert not answer.ends
+
+
+async def test_before_anything_is_passed_on_nobody_is_slow() -> None:
+    """While an answer is held back its client has nothing to take."""
+    answer = Answer(Deadlines(write_stall_s=30, total_s=900))
+    answer.watch.sent()
+    answer.watch.first_byte()
+    answer.passed = answer.backlog = 200_000
+    await answer.until_the_end()
+    assert answer.outcomes == [Outcome.TIMEOUT_TOTAL]
 
 
 @pytest.mark.parametrize("first", [True, False])
