@@ -54,8 +54,7 @@ class State(StrEnum):
 class Ticket(Struct, eq=False, kw_only=True):
     """A place in a queue.
 
-    ``seq`` and ``since`` are set when it is added; ``lease`` while it holds a slot and afterwards; ``want``
-    follows from lane and model.
+    ``seq`` and ``since`` are set when it is added, ``lease`` when it gets a slot; ``want`` follows.
     """
 
     id: str
@@ -189,13 +188,9 @@ class Flow:
 
     def pop(self, ticket: Ticket) -> None:
         """Takes a granted ticket, the first of its queue, out."""
-        queue = self.queues[ticket.want]
-        queue.popleft()
+        self.queues[ticket.want].popleft()
         self.n_wait -= 1
-        if not queue:
-            del self.queues[ticket.want]
-        elif queue[0].state is not State.QUEUED:
-            self._tidy(ticket.want)
+        self._tidy(ticket.want)
 
     def drop(self, ticket: Ticket) -> None:
         """Uncounts a cancelled ticket; it stays in its queue as a tombstone until that is cheap to clear."""

@@ -37,11 +37,10 @@ can use no free backend.
 
 from collections.abc import Iterable, Sequence
 
-from gpushare.core import invariants, views
+from gpushare.core import bookings, invariants, views
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
 from gpushare.core.costs import Costs
-from gpushare.core.errors import RETRY_AFTER_MAX_S
 from gpushare.core.flows import Lease, State, Ticket
 from gpushare.core.forecast import Forecast, Outlook
 from gpushare.core.model import Lane, Service
@@ -64,8 +63,6 @@ __all__ = [
     "Ticket",
     "WaitingView",
 ]
-
-BOOKING_SLACK = 1.25  # ``Retry-After`` is spread down to 0.8 of its base: nobody shall come before the place
 
 
 class Scheduler:
@@ -208,25 +205,16 @@ class Scheduler:
             self._enqueue(lease.ticket, now)
 
     def refuse_own(self, owner: str, service: Service, now: float) -> float:
-        """Books a new try for a call turned away by its owner's limit; returns seconds until then.
-
-        Each grant to the owner frees one of its places, so tries are booked one gap between grants apart: the
-        gap measured, or the one the queue makes likely now, whichever is longer.
-        """
+        """Books a new try for a call turned away by its owner's limit; returns seconds until then."""
         flow = self.accounts.flow(owner, service)
         work_s = self._outlook().until_last_s(flow, now)
-        gap = max(flow.gap_s or 0.0, work_s / flow.n_wait if flow.n_wait else 0.0)
-        flow.booked = _book(flow.booked, gap or self.costs.mean_s(), now)
-        return BOOKING_SLACK * (flow.booked - now)
+        return bookings.own(flow, work_s, self.costs.mean_s(), now)
 
     def refuse_any(self, now: float) -> float:
-        """Books a new try for a call turned away because the whole queue is full; returns seconds until then.
-
-        Any grant frees a place, so tries are booked at the pace of all slots.
-        """
+        """Books a new try for a call turned away because the queue is full; returns seconds until then."""
         slots = sum(each.slots for each in self.backends.values() if each.lane is Lane.GENERATE)
-        self._booked = _book(self._booked, self.costs.mean_s() / max(1, slots), now)
-        return BOOKING_SLACK * (self._booked - now)
+        self._booked = bookings.following(self._booked, self.costs.mean_s() / max(1, slots), now)
+        return bookings.told_s(self._booked, now)
 
     # --- granting --------------------------------------------------------------------------------------
 
@@ -400,8 +388,3 @@ class Scheduler:
             AssertionError: which one is broken.
         """
         invariants.check(self.accounts, self.backends, estimate_cap=self.params.estimate_cap)
-
-
-def _book(last: float, gap: float, now: float) -> float:
-    """Returns the time one gap after the last booked try, at most as far away as a refusal can say."""
-    return min(max(last, now) + gap, now + RETRY_AFTER_MAX_S)
