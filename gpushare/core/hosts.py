@@ -54,6 +54,11 @@ def origin_allowed(origin: str, listed: Iterable[str]) -> bool:
     return origin.startswith(DESKTOP_SCHEMES) or origin in listed
 
 
+def same_origin(origin: str, host: str) -> bool:
+    """Whether a browser page comes from the very address that it calls, as its ``Host`` header names it."""
+    return bool(host) and origin in (f"http://{host}", f"https://{host}")
+
+
 def forwarded_address(peer: str, forwarded_for: str, trusted: Iterable[str]) -> str:
     """Returns who the caller is: the peer, or what a trusted proxy says.
 

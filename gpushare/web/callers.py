@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from gpushare.core.credentials import KEY_HEADERS, find_key
 from gpushare.core.errors import KeyProblem
-from gpushare.core.hosts import forwarded_address, is_trusted
+from gpushare.core.hosts import forwarded_address, is_trusted, same_origin
 from gpushare.core.model import Principal
 from gpushare.web.parts import PARTS, PRINCIPAL, TARGET
 from gpushare.web.transport import key_accepted
@@ -65,5 +65,5 @@ def base_url(request: web.Request) -> str:
 
 def is_own_origin(request: web.Request, origin: str) -> bool:
     """Whether an ``Origin`` is this server, under the address that was asked for or its public one."""
-    asked = urlsplit(origin).netloc  # empty for the origin "null"
-    return asked != "" and asked in (request.headers.get(hdrs.HOST), urlsplit(base_url(request)).netloc)
+    public = urlsplit(request.app[PARTS].config.server.public_url).netloc
+    return any(same_origin(origin, host) for host in (request.headers.get(hdrs.HOST, ""), public))

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gpushare.core.dialects import dialect_of
@@ -324,7 +324,7 @@ class ClientConnection(RequestHandler):
         None may follow chunks: the parser takes their last trailer field for a header of the next request.
         None may follow an upgrade, taken or not: the parser drops or holds back what came behind it.
         """
-        if request.version < HttpVersion11 or any(name in request.headers for name in LAST_ON_LINE):
+        if request.version != HttpVersion11 or any(name in request.headers for name in LAST_ON_LINE):
             return False
         unsettled = self._close or self._force_close or self.expects_100
         return request.content.is_eof() and not unsettled
@@ -379,6 +379,9 @@ def connection_of(request: web.BaseRequest) -> ClientConnection:
 
 def _check_head(request: web.Request) -> None:
     """Raises MalformedRequest for what the parser accepts and we do not."""
+    if request._version not in (HttpVersion10, HttpVersion11):  # noqa: SLF001 - 0.9 and 2.0 are parsed too
+        request._version = HttpVersion10  # noqa: SLF001 - the version of the refusal
+        raise MalformedRequest("version")
     if not request.raw_path.startswith("/"):
         raise MalformedRequest("target")
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpushare.core.hosts import forwarded_address, host_allowed, host_name, origin_allowed
+from gpushare.core.hosts import forwarded_address, host_allowed, host_name, origin_allowed, same_origin
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,18 @@ def test_a_forwarded_address_counts_only_from_a_trusted_proxy() -> None:
     assert forwarded_address("10.0.0.9", "1.1.1.1", ["127.0.0.1"]) == "10.0.0.9"
     assert forwarded_address("127.0.0.1", "6.6.6.6, 1.1.1.1, 127.0.0.1", ["127.0.0.1"]) == "1.1.1.1"
     assert forwarded_address("127.0.0.1", "", ["127.0.0.1"]) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("origin", ["http://atlas:11435", "https://atlas:11435"])
+def test_a_page_of_ours_is_welcome(origin: str) -> None:
+    """The page's own address, with or without TLS in front."""
+    assert same_origin(origin, "atlas:11435")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [("http://", ""), ("null", "null"), ("http://[", "atlas"), ("http://atlas", "atlas:1"), ("x://atlas", "atlas")],
+)
+def test_a_page_of_others_is_not(origin: str, host: str) -> None:
+    """Anything but the exact address is another page; what is no address is no fault of ours either."""
+    assert not same_origin(origin, host)

@@ -1,0 +1,21 @@
+"""Fixtures of the hostile suite, and the check that nothing hostile got into a log."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import CANARY, gate, nothing_left
+
+__all__ = ["gate", "nothing_left", "nothing_logged"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Checks what libraries and the connection log: nothing that was sent, and no error of ours.
+
+    What the product logs itself is checked by ``Gate.rest`` after each test.
+    """
+    yield
+    lines = [record.getMessage() for record in caplog.get_records("call")]
+    assert not [line for line in lines if CANARY in line or "gs_" in line]
+    assert not [record for record in caplog.get_records("call") if record.levelname in ("ERROR", "CRITICAL")]

@@ -1,0 +1,173 @@
+"""Items 26 to 34: names and pages a browser could be made to use, upgrades and expectations."""
+
+import pytest
+
+from gpushare.core.dialects import ENDPOINTS
+from tests.conformance.tools import calls, exchange, know_models, nothing_ran
+from tests.harness import Gate
+from tests.hostile.tools import BODY, chat_shot, quotes_nothing, refused, sentence, shot
+from tests.unit.web.wire import statuses
+
+PAGES = (
+    *("/", "/status", "/connect", "/gpushare/v1/status", "/metrics", "/healthz", "/readyz", "/nope"),
+    *sorted({endpoint.path for endpoint in ENDPOINTS if "{" not in endpoint.path} - {"/"}),
+)
+LINE = b"Host: 127.0.0.1\r\n"
+
+
+@pytest.mark.item(26)
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_name_of_somebody_elses(gate: Gate, path: str) -> None:
+    """Without a key nothing at all is answered under a name that a foreign page could have."""
+    await know_models(gate)
+    for name in (b"evil.example:8080", b"evil.example", b"127.0.0.1.evil.example", b"EVIL.example."):
+        for extra in ([], ["Cookie: gpushare_session=x"], ["Sec-Fetch-Site: same-origin"]):
+            request = shot(gate, f"GET {path} HTTP/1.1", *extra, who=None)
+            answer = await refused(gate, request.replace(LINE, b"Host: " + name + b"\r\n"), 421)
+            assert "server.allowed_hosts" in sentence(answer)
+            assert b"access-control" not in answer.lower()
+
+
+@pytest.mark.item(26)
+async def test_a_key_is_good_under_any_name(gate: Gate) -> None:
+    """Who holds a key is no page that found this server by a trick, so tools may use any name."""
+    request = chat_shot(gate).replace(LINE, b"Host: gpu.example.com\r\n")
+    assert statuses(await exchange(gate, request)) == [200]
+
+
+ODD_HOSTS = (
+    b"", b"a/b?", b"x:notaport", b"a@b", "ä".encode(), b"a b", b"[::1", b"::1", b"x:123456", b"<b>", b'"',
+    b"a,b",
+)  # fmt: skip
+
+
+@pytest.mark.item(27)
+@pytest.mark.parametrize("host", ODD_HOSTS)
+@pytest.mark.parametrize("path", ["/", "/status", "/connect", "/api/tags", "/api/chat", "/metrics"])
+async def test_a_host_that_is_no_name(gate: Gate, host: bytes, path: str) -> None:
+    """It is refused, and never a fault of ours; with a key, no page repeats it as anything but text."""
+    request = shot(gate, f"GET {path} HTTP/1.1", "Connection: close", who=None)
+    await refused(gate, request.replace(LINE, b"Host: " + host + b"\r\n"), 400, 421)
+    request = shot(gate, f"GET {path} HTTP/1.1", "Connection: close").replace(
+        LINE, b"Host: " + host + b"\r\n"
+    )
+    answer = await exchange(gate, request)
+    assert statuses(answer)[0] < 500
+    assert b"<b>" not in answer
+
+
+@pytest.mark.item(27)
+@pytest.mark.parametrize("hosts", [[], [b"127.0.0.1", b"127.0.0.1"], [b"127.0.0.1", b"evil.example"]])
+async def test_not_exactly_one_host(gate: Gate, hosts: list[bytes]) -> None:
+    """A request has one Host."""
+    await refused(
+        gate, chat_shot(gate).replace(LINE, b"".join(b"Host: %b\r\n" % host for host in hosts)), 400
+    )
+
+
+FOREIGN = (
+    "https://evil.example",
+    "null",
+    "http://localhost.evil.example",
+    "http://127.0.0.1.evil.example",
+    "http://evil.example#http://127.0.0.1",
+    "https://chat.example.com.evil.example",
+    "https://chat.example.com:444",
+    "http://chat.example.com",
+    "https://CHAT.example.com/",
+    "http://[",
+    "http://[::1]:99999999",
+    "x",
+    "",
+    "apps://x",
+    "127.0.0.1",
+)
+
+
+@pytest.mark.item(28)
+@pytest.mark.item(30)
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages", "/status", "/nope"])
+async def test_a_page_that_is_not_listed(gate: Gate, origin: str, path: str) -> None:
+    """It changes nothing, even with a key, and cannot read why."""
+    request = chat_shot(gate, f"Origin: {origin}").replace(b"/api/chat", path.encode(), 1)
+    answer = await refused(gate, request, 403)
+    assert b"access-control" not in answer.lower()
+
+
+@pytest.mark.item(29)
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_a_preflight_of_a_page_that_is_not_listed(gate: Gate, origin: str) -> None:
+    """Asking for the key's header gets no permission."""
+    fields = ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization"]
+    request = shot(
+        gate, "OPTIONS /api/chat HTTP/1.1", f"Origin: {origin}", *fields, "Connection: close", who=None
+    )
+    answer = await refused(gate, request, 403)
+    assert b"access-control" not in answer.lower()
+
+
+@pytest.mark.item(31)
+@pytest.mark.parametrize("path", ["/status", "/gpushare/v1/status", "/api/tags", "/api/ps", "/metrics"])
+@pytest.mark.parametrize("mode", ["cors", "no-cors", "websocket", ""])
+async def test_another_site_reads_nothing(gate: Gate, path: str, mode: str) -> None:
+    """What a page of another site loads behind its visitor's back is refused."""
+    fields = ["Sec-Fetch-Site: cross-site", f"Sec-Fetch-Mode: {mode}", "Connection: close"]
+    await refused(gate, shot(gate, f"GET {path} HTTP/1.1", *fields), 403)
+    await refused(gate, shot(gate, f"GET {path} HTTP/1.1", *fields, who=None), 403)
+
+
+@pytest.mark.item(32)
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "TLS/1.0", "websocket, h2c"])
+@pytest.mark.parametrize("path", ["/api/chat", "/status", "/gpushare/v1/status", "/", "/nope"])
+async def test_no_upgrade(gate: Gate, upgrade: str, path: str) -> None:
+    """The request is answered as if nobody had asked for another protocol."""
+    fields = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQ"]
+    key = ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
+    method = "POST" if path == "/api/chat" else "GET"
+    body = BODY if method == "POST" else b""
+    request = shot(
+        gate, f"{method} {path} HTTP/1.1", f"Content-Length: {len(body)}", *fields, *key, body=body
+    )
+    answer = await exchange(gate, request)
+    plain = shot(
+        gate, f"{method} {path} HTTP/1.1", f"Content-Length: {len(body)}", "Connection: close", body=body
+    )
+    assert statuses(answer) == statuses(await exchange(gate, plain))
+    assert b"\r\nupgrade:" not in answer.lower()
+
+
+@pytest.mark.item(33)
+@pytest.mark.parametrize(
+    ("key", "length", "status"),
+    [
+        ("Authorization: Bearer gs_abc123_" + "x" * 32, 100, 401),
+        ("X-Nothing: x", 100, 401),
+        (None, 10**9, 413),
+        (None, 10**18, 413),
+    ],
+)
+async def test_an_unwelcome_body_is_not_asked_for(
+    gate: Gate, key: str | None, length: int, status: int
+) -> None:
+    """The final answer comes without a 100, and the connection closes."""
+    fields = [f"Content-Length: {length}", "Expect: 100-continue"]
+    who = None if key else "alice"
+    request = shot(gate, "POST /api/chat HTTP/1.1", *fields, *([key] if key else []), who=who)
+    await refused(gate, request, status)
+
+
+@pytest.mark.item(34)
+@pytest.mark.parametrize("expect", ["something-else", "100-continue, x", "200-ok", "", "100-continued"])
+async def test_another_expectation(gate: Gate, expect: str) -> None:
+    """Nothing else can be expected."""
+    await refused(gate, chat_shot(gate, f"Expect: {expect}"), 417)
+
+
+async def test_two_expectations(gate: Gate) -> None:
+    """Two are judged like one that is unknown, or answered; the call runs at most once."""
+    answer = await exchange(gate, chat_shot(gate, "Expect: 100-continue", "Expect: x"))
+    assert statuses(answer)[-1:] in ([200], [417])
+    quotes_nothing(gate, answer)
+    assert len(calls(gate)) <= 1
+    assert statuses(answer)[-1] == 200 or nothing_ran(gate)
