@@ -89,14 +89,16 @@ class HttpOllama:
     async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
         """Returns status, content type and body of a GET; raises as ``version``."""
         with _translated(timeout_s):
-            async with asyncio.timeout(timeout_s), self._client().get(self._url + target) as response:
+            ask = self._client().get(self._url + target, allow_redirects=False)
+            async with asyncio.timeout(timeout_s), ask as response:
                 return response.status, response.content_type, await _read(response)
 
     async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
         """Streams ``chunks`` to Ollama; returns status, content type and body.  Raises as ``version``."""
         body = chunks if method == "POST" else None
         with _translated(0.0):
-            async with self._client().request(method, self._url + target, data=body) as response:
+            ask = self._client().request(method, self._url + target, data=body, allow_redirects=False)
+            async with ask as response:
                 return response.status, response.content_type, await _read(response)
 
     async def _probe(self, target: str) -> bytes:
@@ -114,7 +116,6 @@ class HttpOllama:
                 headers={"User-Agent": "gpushare", "Accept-Encoding": "identity"},
                 auto_decompress=False,
                 trust_env=False,
-                requote_redirect_url=False,
             )
         return self._session
 

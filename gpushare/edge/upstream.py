@@ -269,10 +269,10 @@ class _Answer:
         return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def is_plain(self) -> bool:
-        """Whether this is HTTP/1 without a transfer coding besides chunks."""
+        """Whether this is HTTP/1 with a status that means something, without a coding besides chunks."""
         version = self._parser.get_http_version() if self._parser is not None else ""
         coding = self.headers.get("transfer-encoding", "chunked").lower()
-        return version in ("1.0", "1.1") and coding == "chunked"
+        return version in ("1.0", "1.1") and coding == "chunked" and self.status < 600
 
     def feed(self, data: bytes) -> bool:
         """Parses ``data``; returns False if it is not legal, which no longer matters after the end."""

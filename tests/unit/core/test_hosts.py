@@ -72,7 +72,13 @@ def test_a_page_of_ours_is_welcome(origin: str) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "host"),
-    [("http://", ""), ("null", "null"), ("http://[", "atlas"), ("http://atlas", "atlas:1"), ("x://atlas", "atlas")],
+    [
+        ("http://", ""),
+        ("null", "null"),
+        ("http://[", "atlas"),
+        ("http://atlas", "atlas:1"),
+        ("x://atlas", "atlas"),
+    ],
 )
 def test_a_page_of_others_is_not(origin: str, host: str) -> None:
     """Anything but the exact address is another page; what is no address is no fault of ours either."""

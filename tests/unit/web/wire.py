@@ -143,6 +143,14 @@ class Wire:
         found, self._read = self._read, b""
         return found
 
+    async def take(self, count: int) -> bytes:
+        """Returns up to so many bytes, fresh from the socket."""
+        async with asyncio.timeout(HANG_S):
+            try:
+                return await self._loop.sock_recv(self._sock, count)
+            except ConnectionError:
+                return b""
+
     def half_close(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)
 

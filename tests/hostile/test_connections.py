@@ -1,0 +1,105 @@
+"""Items 67 to 71: many connections, slow ones, and clients that do not read or do not stay."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gpushare.sim import State
+from tests.conformance.tools import dial, exchange, know_models, last_done, post
+from tests.harness import CANARY, Gate, chat, gateway
+from tests.hostile.tools import chat_shot
+from tests.unit.web.wire import Wire, statuses
+
+SILENT = 100
+PATIENT = '[server]\nheader_timeout = "1s"\nmax_connections = 100\nmax_connections_per_address = 60'
+
+
+async def closed(wire: Wire) -> bytes:
+    """Returns what came until the gateway closed."""
+    return await wire.rest()
+
+
+@pytest.mark.item(67)
+async def test_connections_that_send_nothing(tmp_path: Path) -> None:
+    """A quarter of the places is for those without a key; the rest get an answer at once, all are closed."""
+    async with gateway(tmp_path, settings=PATIENT) as gate, AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(dial(gate.port)) for _ in range(SILENT)]
+        answers = await asyncio.gather(*map(closed, wires))
+        refused = [answer for answer in answers if answer]
+        assert len(refused) >= SILENT - 25
+        assert {status for answer in refused for status in statuses(answer)} <= {503, 408}
+        doors = gate.parts.connections
+        assert doors is not None
+        assert doors.open == 0
+        assert doors.events["anonymous"] >= SILENT - 25
+        assert statuses(await exchange(gate, chat_shot(gate))) == [200]
+
+
+@pytest.mark.item(68)
+async def test_headers_byte_by_byte(tmp_path: Path) -> None:
+    """The deadline for a head is absolute: bytes that trickle do not move it."""
+    async with gateway(tmp_path, settings=PATIENT) as gate, AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(dial(gate.port)) for _ in range(20)]
+        endings = [asyncio.create_task(closed(wire)) for wire in wires]
+        head = chat_shot(gate) * 100
+        for at in range(1000):
+            if all(ending.done() for ending in endings):
+                break
+            for wire in wires:
+                wire.send_what_fits(head[at : at + 1]) if at < 60 else None
+            await asyncio.sleep(0.02)
+        answers = [ending.result() for ending in endings]
+        assert [statuses(answer) for answer in answers] == [[408]] * len(wires)
+
+
+STALL = '[server]\nwrite_stall = "400ms"'
+
+
+@pytest.mark.item(69)
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_client_that_reads_nothing(tmp_path: Path, path: str) -> None:
+    """It is given up while the answer waits; the next person's call runs before that."""
+    async with gateway(tmp_path, settings=STALL) as gate:
+        await know_models(gate)
+        async with dial(gate.port, receive_bytes=4096) as wire:
+            body = chat(f"{CANARY} #sim:tokens=20000,gather=100", max_tokens=20_000)
+            await wire.send(post(gate, path, body))
+            await gate.sim.arrived(0, path=path)
+            await gate.until(lambda: not gate.parts.gateway.live)
+            assert last_done(gate)["outcome"] == "client_slow"
+            answer = await wire.rest()
+        assert not answer.endswith(b"0\r\n\r\n")
+        assert (await gate.post(path, chat(stream=False, max_tokens=5), who="bob"))[0] == 200
+
+
+@pytest.mark.item(70)
+async def test_a_client_that_reads_byte_by_byte(tmp_path: Path) -> None:
+    """Reading a little now and then is not reading."""
+    async with gateway(tmp_path, settings=STALL) as gate:
+        await know_models(gate)
+        async with dial(gate.port, receive_bytes=4096) as wire:
+            await wire.send(post(gate, "/api/chat", chat("#sim:tokens=20000,gather=100")))
+            await gate.sim.arrived(0, path="/api/chat")
+            while gate.parts.gateway.live:
+                await wire.take(1)
+                await asyncio.sleep(0.005)
+        assert last_done(gate)["outcome"] == "client_slow"
+
+
+@pytest.mark.item(71)
+async def test_clients_that_never_stay(gate: Gate) -> None:
+    """Hundreds that send a call and reset leave one line each, and nothing else."""
+    await know_models(gate)
+    for _ in range(300):
+        async with dial(gate.port) as wire:
+            await wire.send(chat_shot(gate))
+            wire.reset()
+    await gate.rest()
+    assert statuses(await exchange(gate, chat_shot(gate))) == [200]
+    assert {line["event"] for line in gate.logs if line["log_level"] != "debug"} <= {
+        "request.done",
+        "ollama.up",
+    }
+    assert all(entry.state is not State.STALLED for entry in gate.sim.log)
