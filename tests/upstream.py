@@ -1,7 +1,8 @@
 """An Ollama that is a bare TCP server: the test decides each byte it sends and each way it ends.
 
 The gateway's own questions (version, lists) are answered by themselves, so that a test only sees its calls;
-with ``polls = False`` they are handed to the test like every other request.  What a connection brought is kept.
+with ``polls = False`` they are handed to the test like every other request.  What a connection brought is
+kept.
 """
 
 import asyncio

@@ -13,7 +13,8 @@ PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".test", ".loca
 # Schemes a web site cannot have; Ollama lets the same ones in, and desktop tools depend on it.
 DESKTOP_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
 
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_ADDRESS = r"[0-9a-fA-F:.]+(?:%[A-Za-z0-9._~-]+)?"  # of IPv6, with the zone of a link-local one
+_HOST = re.compile(rf"(?:\[(?P<v6>{_ADDRESS})\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{{1,5}})?", re.ASCII)
 
 
 def host_name(header: str) -> str | None:

@@ -14,13 +14,14 @@ from gpushare.core.dialects import dialect_of, split_target
 from gpushare.core.errors import (
     GpushareError,
     Internal,
+    MalformedRequest,
     MethodNotAllowed,
     OriginDenied,
     UnknownEndpoint,
     WrongHost,
     render,
 )
-from gpushare.core.hosts import host_allowed, origin_allowed
+from gpushare.core.hosts import host_allowed, host_name, origin_allowed
 from gpushare.engine.gateway import answer_headers
 from gpushare.web.answers import new_request_id
 from gpushare.web.callers import identify, is_own_origin
@@ -75,7 +76,7 @@ def error_response(request: web.Request, error: GpushareError) -> web.Response:
     )
     response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
     # What was not read cannot be told from a next request, and a rebinding page gets no second one.
-    if request.can_read_body or isinstance(error, WrongHost):
+    if request.can_read_body or isinstance(error, WrongHost | MalformedRequest):
         response.force_close()
     return response
 
@@ -97,11 +98,15 @@ def _guard(request: web.Request, parts: Parts) -> web.Response | None:
 
     Raises:
         KeyProblem: the key the request carries is not valid.
+        MalformedRequest: a Host that is no name.
         WrongHost: no key, and a name that is not ours.
         OriginDenied: a page of another site asks.
     """
     headers = request.headers
-    if identify(request) is None and not host_allowed(headers.get(hdrs.HOST, ""), parts.own_names):
+    who, host = identify(request), headers.get(hdrs.HOST, "")
+    if host_name(host) is None:  # with a key too: pages show it
+        raise MalformedRequest("Host")
+    if who is None and not host_allowed(host, parts.own_names):
         raise WrongHost
     origin = headers.get(hdrs.ORIGIN)
     if headers.get("Sec-Fetch-Site") == "cross-site" and _is_foreign(request, origin):

@@ -72,7 +72,7 @@ async def test_a_busy_ollama_is_told_to_the_client(gate: Gate, path: str) -> Non
 @pytest.mark.case(41)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_a_dead_ollama_is_a_502_until_it_is_back(gate: Gate, path: str) -> None:
-    """A refused dial is answered at once; when Ollama is back the next call goes through."""
+    """P9, P10: a refused dial is answered at once; when Ollama is back the next call goes through."""
     gate.sim.refuse()
     status, _, body = await ask(gate, path)
     assert status == 502
@@ -200,6 +200,7 @@ async def test_a_stream_without_its_end_mark_is_incomplete(gate: Gate, path: str
     assert last_done(gate)["slot_s"] >= 0.04
 
 
+@pytest.mark.item(45)
 @pytest.mark.case(47)
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("path", INFERENCE)

@@ -46,6 +46,7 @@ async def test_ollama_sees_its_own_host(gate: Gate) -> None:
     assert only_call(gate).header("Host") == gate.sim.url.removeprefix("http://")
 
 
+@pytest.mark.item(28)
 @pytest.mark.case(76)
 async def test_a_foreign_page_is_refused(gate: Gate) -> None:
     """A page that is not listed cannot act, even with a key, and Ollama hears nothing."""
@@ -66,6 +67,7 @@ async def test_a_listed_page_is_served_and_stays_unknown_to_ollama(tmp_path: Pat
         assert [only_call(gate).header(name) for name in FOREIGN] == [None] * len(FOREIGN)
 
 
+@pytest.mark.item(29)
 @pytest.mark.case(77)
 @pytest.mark.parametrize("origin", [SITE, "vscode-webview://x"])
 async def test_a_listed_page_may_send_its_headers(tmp_path: Path, origin: str) -> None:
@@ -90,6 +92,7 @@ async def test_a_listed_page_may_send_its_headers(tmp_path: Path, origin: str) -
         assert calls(gate) == []
 
 
+@pytest.mark.item(44)
 @pytest.mark.case(78)
 async def test_the_headers_of_the_connection_stay_here(gate: Gate) -> None:
     """Neither hop-by-hop headers nor those ``Connection`` names reach Ollama."""

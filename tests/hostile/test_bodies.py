@@ -75,7 +75,7 @@ async def test_a_body_without_end(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.item(47)
 async def test_a_body_byte_by_byte(tmp_path: Path) -> None:
-    """The deadline is for the whole body, so that single bytes do not move it."""
+    """P19: the deadline is for the whole body, so that single bytes do not move it."""
     async with (
         gateway(tmp_path, settings='[server]\nbody_timeout = "300ms"') as gate,
         dial(gate.port) as wire,
@@ -164,7 +164,7 @@ NOT_JSON = {
 @pytest.mark.item(52)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_what_is_not_one_json_object(gate: Gate, path: str) -> None:
-    """It is refused in the dialect, and the refusal quotes nothing of it."""
+    """P17: it is refused in the dialect, and the refusal quotes nothing of it."""
     for name, body in NOT_JSON.items():
         request = chat_shot(gate, body=body).replace(b"/api/chat", path.encode(), 1)
         answer = await refused(gate, request, 400)

@@ -23,7 +23,7 @@ async def closed(wire: Wire) -> bytes:
 
 @pytest.mark.item(67)
 async def test_connections_that_send_nothing(tmp_path: Path) -> None:
-    """A quarter of the places is for those without a key; the rest get an answer at once, all are closed."""
+    """P8, P18: a quarter of the places is for those without a key; the rest is refused; all are closed."""
     async with gateway(tmp_path, settings=PATIENT) as gate, AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(dial(gate.port)) for _ in range(SILENT)]
         answers = await asyncio.gather(*map(closed, wires))
@@ -39,7 +39,7 @@ async def test_connections_that_send_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.item(68)
 async def test_headers_byte_by_byte(tmp_path: Path) -> None:
-    """The deadline for a head is absolute: bytes that trickle do not move it."""
+    """P18, P19: the deadline for a head is absolute: bytes that trickle do not move it."""
     async with gateway(tmp_path, settings=PATIENT) as gate, AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(dial(gate.port)) for _ in range(20)]
         endings = [asyncio.create_task(closed(wire)) for wire in wires]
@@ -60,7 +60,7 @@ STALL = '[server]\nwrite_stall = "400ms"'
 @pytest.mark.item(69)
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
 async def test_a_client_that_reads_nothing(tmp_path: Path, path: str) -> None:
-    """It is given up while the answer waits; the next person's call runs before that."""
+    """P18: it is given up while the answer waits; the next person's call runs before that."""
     async with gateway(tmp_path, settings=STALL) as gate:
         await know_models(gate)
         async with dial(gate.port, receive_bytes=4096) as wire:
@@ -90,7 +90,7 @@ async def test_a_client_that_reads_byte_by_byte(tmp_path: Path) -> None:
 
 @pytest.mark.item(71)
 async def test_clients_that_never_stay(gate: Gate) -> None:
-    """Hundreds that send a call and reset leave one line each, and nothing else."""
+    """P1, P18: hundreds that send a call and reset leave one line each, and nothing else."""
     await know_models(gate)
     for _ in range(300):
         async with dial(gate.port) as wire:

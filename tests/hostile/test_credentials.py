@@ -72,7 +72,7 @@ async def test_no_key(gate: Gate, name: str, path: str) -> None:
 @pytest.mark.item(36)
 @pytest.mark.item(37)
 async def test_every_wrong_key_gets_one_text(gate: Gate) -> None:
-    """Malformed, unknown and wrong keys are not told apart, and no part of them comes back."""
+    """P31: malformed, unknown and wrong keys are not told apart, and no part of them comes back."""
     wrong = (
         gate.keys["alice"][:-7] + ("x" if gate.keys["alice"][-7] != "x" else "y") + gate.keys["alice"][-6:]
     )
@@ -265,7 +265,7 @@ async def test_what_is_open_without_a_key(tmp_path: Path, anonymous: str) -> Non
 @pytest.mark.parametrize("row", [row for row in ENDPOINTS if row.kind in ("admin", "refused")], ids=str)
 @pytest.mark.parametrize("who", ["alice", "robot"])
 async def test_a_persons_key_is_not_enough(gate: Gate, row: Any, who: str) -> None:
-    """What changes models or acts on the operator's account is 403 for everybody's key but an admin's."""
+    """P29: what changes models or acts on the operator's account is 403 for every key but an admin's."""
     path = row.path.format(digest="sha256:" + "0" * 64, key="x")
     line = f"{row.method} {path} HTTP/1.1"
     await refused(gate, shot(gate, line, "Content-Length: 2", "Connection: close", body=b"{}", who=who), 403)

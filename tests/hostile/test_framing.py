@@ -164,7 +164,7 @@ async def test_trailers_are_not_used(gate: Gate, trailer: str) -> None:
 @pytest.mark.item(9)
 @pytest.mark.parametrize("target", ["/api/tags", "/api/version", "/status", "/healthz", "/nope", "/api/chat"])
 async def test_a_request_inside_a_body(gate: Gate, target: str) -> None:
-    """The body of a GET is never taken for the next request."""
+    """P33: the body of a GET is never taken for the next request."""
     inner = chat_shot(gate)
     outer = shot(gate, f"GET {target} HTTP/1.1", f"Content-Length: {len(inner)}", body=inner)
     answer = await exchange(gate, outer + shot(gate, "GET /healthz HTTP/1.1", "Connection: close"))

@@ -66,7 +66,7 @@ FORMULAS = ("=HYPERLINK(1)", "+cmd", "@SUM", "-1+1", "=1", "|calc", "%0A", "\t=1
     "name", [*MARKUP, *DECEIT, *FORMULAS, "--help", "-x", "$(id)", "`id`", "a;b", "gs_x"]
 )
 def test_names_that_nobody_gets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the command nor the key file takes a name that could do more than be read."""
+    """P34: neither the command nor the key file takes a name that could do more than be read."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("GPUSHARE_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").touch()
@@ -121,7 +121,7 @@ def test_a_key_that_looks_like_an_option(
     "hostile", ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "{{7*7}}"]
 )
 async def test_hostile_words_on_the_pages(tmp_path: Path, hostile: str) -> None:
-    """Model names are Ollama's and agents are the client's: on a page both are text."""
+    """P34: model names are Ollama's and agents are the client's: on a page both are text."""
     models = (SimModel(name="m:latest"), SimModel(name=f"{hostile}:latest"))
     async with gateway(tmp_path, script=Script(models=models)) as gate:
         await know_models(gate)
@@ -140,7 +140,7 @@ async def test_hostile_words_on_the_pages(tmp_path: Path, hostile: str) -> None:
 
 @pytest.mark.item(79)
 async def test_no_series_by_input(gate: Gate) -> None:
-    """Whatever clients make up, the metrics have the same series."""
+    """P35: whatever clients make up, the metrics have the same series."""
 
     async def series() -> set[str]:
         _, _, page = await gate.request("GET", "/metrics", who=None)

@@ -69,7 +69,7 @@ DISGUISES = r"""
 @pytest.mark.parametrize("target", DISGUISES)
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 async def test_no_disguise_reaches_the_store(gate: Gate, target: str, version: str) -> None:
-    """However the path is written, a person's key does not reach a route that changes models."""
+    """P28, P29: however the path is written, a person's key does not reach a route that changes models."""
     target = target.format(key=gate.keys["alice"])
     line = f"POST {target} HTTP/{version}"
     request = shot(gate, line, f"Content-Length: {len(BODY)}", "Connection: close", body=BODY)
@@ -91,7 +91,7 @@ async def test_a_slash_at_the_end(gate: Gate, path: str) -> None:
     ["#frag", "?model=evil&stream=true", "?stream=true#x", "?beta=true", "?a=%zz&%00", "?" + "x" * 3000],
 )
 async def test_only_the_body_decides(gate: Gate, tail: str) -> None:
-    """Query and fragment change nothing and stay here."""
+    """P28: query and fragment change nothing and stay here."""
     request = chat_shot(gate).replace(b"/api/chat", b"/api/chat" + tail.encode(), 1)
     assert statuses(await exchange(gate, request)) == [200]
     entry = only_call(gate)
@@ -138,7 +138,7 @@ async def test_jobs_do_not_exist(gate: Gate, target: str) -> None:
 
 
 async def test_a_canary_in_every_part_of_a_target(gate: Gate) -> None:
-    """Paths and queries are in no log line: they can hold keys."""
+    """P31: paths and queries are in no log line: they can hold keys."""
     for target in (
         f"/{CANARY}",
         f"/api/{CANARY}",

@@ -351,13 +351,13 @@ BROKEN: dict[str, Callable[[], list[bytes]]] = {
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_is_no_answer_of_http(stage: Stage, name: str, *, stream: bool) -> None:
-    """A head that could be read in two ways, or without an end, is a broken Ollama."""
+    """P13: a head that could be read in two ways, or without an end, is a broken Ollama."""
     answer = await stage.told("/api/chat", *BROKEN[name](), stream=stream)
     refused(stage, "/api/chat", answer)
 
 
 async def test_bytes_that_nobody_asked_for_reach_nobody(stage: Stage) -> None:
-    """A second answer behind the first is dropped with its connection; the next call has its own."""
+    """P33: a second answer behind the first is dropped with its connection; the next call has its own."""
     evil = document(b'{"done":true,"message":{"content":"%b"}}' % CANARY.encode())
     for path in DIALECTS:
         good = document(WHOLE)

@@ -227,7 +227,7 @@ async def test_a_dial_that_hangs(tmp_path: Path) -> None:
 
 
 async def test_a_load_that_is_given_up_keeps_nobody_out(gate: Gate) -> None:
-    """P1: a grant whose model never gets loaded frees slot and barrier, for other models too."""
+    """P1, P14: a grant whose model never gets loaded frees slot and barrier, for other models too."""
     await know_models(gate)
     gate.sim.store.put("n", SimModel(name="n", load_s=60.0))
     async with dial(gate.port) as wire:
@@ -314,6 +314,7 @@ async def test_a_reader_that_has_stopped_keeps_nobody_waiting(gate: Gate) -> Non
     assert unchunk(answer.partition(b"\r\n\r\n")[2]) == bytes(first.answer)
 
 
+@pytest.mark.item(69)
 async def test_a_reader_that_never_reads_is_given_up(tmp_path: Path) -> None:
     """P1, P8: a stream larger than what is kept for a client ends when nobody reads it."""
     async with gateway(tmp_path, settings='[server]\nwrite_stall = "300ms"') as gate:
@@ -373,6 +374,7 @@ async def test_other_protocols_get_no_traceback(gate: Gate) -> None:
     assert not [line for line in gate.logs if line["log_level"] in ("warning", "error")]
 
 
+@pytest.mark.item(10)
 async def test_each_pipelined_request_needs_its_own_key(gate: Gate) -> None:
     """P17: three requests in one segment get three answers, in order, each judged by itself."""
     with_key = post(gate, "/v1/completions", body_of("/v1/completions"))
@@ -392,6 +394,7 @@ async def metric(gate: Gate, line: str) -> float:
     return next((float(value) for name, _, value in rows if name == line), 0.0)
 
 
+@pytest.mark.item(67)
 async def test_every_limit_counts_its_hits(tmp_path: Path) -> None:
     """P8: whoever meets a limit is seen in the metrics, under that limit's name."""
     settings = """

@@ -165,6 +165,7 @@ async def test_revoked_and_expired_keys_may_be_told_so(tmp_path: Path, path: str
             assert who in sentence
 
 
+@pytest.mark.item(46)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_a_late_body_is_408(tmp_path: Path, path: str) -> None:
     """P17: a body that does not come is given up with 408 in the dialect, and takes no place."""
@@ -180,6 +181,7 @@ async def test_a_late_body_is_408(tmp_path: Path, path: str) -> None:
         assert calls(gate) == []
 
 
+@pytest.mark.item(34)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_another_expectation_is_417(gate: Gate, path: str) -> None:
     """P17: an expectation nobody knows is refused in the dialect, and the connection closed."""
@@ -188,6 +190,7 @@ async def test_another_expectation_is_417(gate: Gate, path: str) -> None:
     assert "Expect" in error_of(path, answer.partition(b"\r\n\r\n")[2])
 
 
+@pytest.mark.item(33)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_no_body_is_asked_for_that_would_be_refused(tmp_path: Path, path: str) -> None:
     """P17: with ``Expect: 100-continue`` a bad key and a large body are refused without a 100."""
@@ -199,6 +202,7 @@ async def test_no_body_is_asked_for_that_would_be_refused(tmp_path: Path, path: 
         assert statuses(await exchange(gate, no_key)) == [401]
 
 
+@pytest.mark.item(19)
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -224,6 +228,7 @@ async def test_no_person_changes_the_store(gate: Gate, method: str, path: str, w
     assert calls(gate) == []
 
 
+@pytest.mark.item(20)
 @pytest.mark.parametrize(
     "target",
     """/api/%70ull /api/%2e%2e/api/pull /api/chat/../pull /api/./pull //api//pull /api\\pull /API/PULL
@@ -337,6 +342,7 @@ async def test_no_memory_for_another_body(tmp_path: Path, path: str) -> None:
             await gate.waiting(1)
 
 
+@pytest.mark.item(41)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_too_many_wrong_keys(gate: Gate, path: str) -> None:
     """P8: after 20 wrong keys an address waits, while valid keys from there still work."""

@@ -22,8 +22,9 @@ from tests.unit.source import PACKAGE, ROOT, modules
 from tests.unit.test_layering import EDGE, LAYERS, OUTSIDE
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-ARCHITECTURE, API, LOGS, METRICS = (
-    (ROOT / "docs" / f"{name}.md").read_text() for name in ("architecture", "api", "logs", "metrics")
+ARCHITECTURE, API, LOGS, METRICS, RELIABILITY = (
+    (ROOT / "docs" / f"{name}.md").read_text()
+    for name in ("architecture", "api", "logs", "metrics", "reliability")
 )
 FOLDERS = "docs|gpushare|tests|requirements|templates|static|systemd"
 LAYER_NAMES = "|".join(LAYERS)
@@ -260,3 +261,63 @@ def test_every_metric_is_described() -> None:
     exposed = {text for text in texts if isinstance(text, str) and re.fullmatch(r"gpushare_\w+", text)}
     shown = {name for row in rows(METRICS) for name in ticked(row[0])}
     assert {re.sub(r"_(total|info)$", "", name) for name in shown} == exposed
+
+
+# --- docs/reliability.md ---------------------------------------------------------------------------------
+
+STATES = {"met", "scaled", "otherwise", "in part", "not met"}
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yields every test function with its file, as in ``unit/test_docs.py``."""
+    tests = ROOT / "tests"
+    for path in sorted(tests.rglob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield str(path.relative_to(tests)), node
+
+
+def promised() -> dict[str, set[str]]:
+    """Returns the files whose tests begin their docstrings with a promise's number, by promise."""
+    found: dict[str, set[str]] = {}
+    for file, node in functions():
+        named = re.match(r"(P\d+(?:, P\d+)*):", ast.get_docstring(node) or "")
+        for promise in named[1].split(", ") if named else ():
+            found.setdefault(promise, set()).add(file)
+    return found
+
+
+def marked() -> dict[str, set[str]]:
+    """Returns the tests that carry the mark of a hostile input, by its number."""
+    found: dict[str, set[str]] = {}
+    for _, node in functions():
+        for decorator in node.decorator_list:
+            if number := re.fullmatch(r"pytest\.mark\.item\((\d+)\)", ast.unparse(decorator)):
+                found.setdefault(number[1], set()).add(node.name)
+    return found
+
+
+def check_states(table: list[tuple[str, str, str]], shown: dict[str, set[str]]) -> None:
+    """Checks rows of number, state and last cell: what is met has a test, and all else says why."""
+    for number, state, last in table:
+        tests = set(re.findall(r"`((?:\w+/)*test_\w+(?:\.py)?)`", last))
+        why = re.sub(r"`[\w/]*test_\w+(?:\.py)?`,? ?", "", last).strip()
+        assert tests == shown.get(number, set()), number
+        assert state in STATES, number
+        assert tests if state not in {"not met", "in part"} else not tests or state == "in part", number
+        assert why or state == "met", number
+
+
+def test_every_promise_has_its_row() -> None:
+    """Each promise once, with the files of the tests that name it."""
+    table = [(row[0], row[2], row[3]) for row in rows(section(RELIABILITY, "Promises"))]
+    assert [number for number, _, _ in table] == [f"P{number}" for number in range(1, 41)]
+    check_states(table, promised())
+
+
+def test_every_hostile_input_has_its_row() -> None:
+    """Each input once, with exactly the tests that carry its mark."""
+    text = RELIABILITY[RELIABILITY.index("\n## Hostile input\n") :]
+    table = [(row[0], row[3], row[4]) for row in rows(text) if row[0].isdigit()]
+    assert [number for number, _, _ in table] == [str(number) for number in range(1, 93)]
+    check_states(table, marked())

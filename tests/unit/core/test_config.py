@@ -58,6 +58,7 @@ def test_an_integer_may_stand_for_a_number() -> None:
         parsed("[queue]\nslots = 0")
 
 
+@pytest.mark.item(83)
 def test_the_example_of_five_mistakes() -> None:
     """Five mistakes print five errors, each with its right line, in the order of the file."""
     text = """[server]

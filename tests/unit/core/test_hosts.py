@@ -11,6 +11,7 @@ from gpushare.core.hosts import forwarded_address, host_allowed, host_name, orig
         "127.0.0.1",
         "10.1.2.3:11435",
         "[::1]:11435",
+        "[fe80::1%25eth0]:11435",
         "localhost:11435",
         "atlas",
         "atlas.local",

@@ -28,6 +28,7 @@ def test_ordinary_names_are_fine(name: str) -> None:
     assert name_problem(name) == ""
 
 
+@pytest.mark.item(76)
 @pytest.mark.parametrize(
     "name",
     [
@@ -76,6 +77,7 @@ def test_a_name_that_is_taken_is_inert(name: str) -> None:
         assert not any(unicodedata.combining(char) for char in name)
 
 
+@pytest.mark.item(78)
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -163,6 +163,7 @@ def test_an_edit_that_fails_changes_nothing(key_file: KeyFile) -> None:
     assert key_file.path.read_bytes() == before
 
 
+@pytest.mark.item(83)
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o620])
 def test_a_key_file_that_others_can_open_is_refused(key_file: KeyFile, bits: int) -> None:
     """A key file that is not private is not used, and the remedy is told."""
@@ -172,6 +173,7 @@ def test_a_key_file_that_others_can_open_is_refused(key_file: KeyFile, bits: int
         key_file.load()
 
 
+@pytest.mark.item(83)
 def test_a_key_file_that_is_a_link_or_no_file_is_refused(key_file: KeyFile, tmp_path: Path) -> None:
     """A link, a pipe or a folder in the place of the key file is not followed, opened or waited for."""
     add(key_file, 1)

@@ -171,6 +171,7 @@ def test_people_are_named_only_when_wanted(people: bool) -> None:  # noqa: FBT00
     assert (b"person=" in body) is people
 
 
+@pytest.mark.item(79)
 def test_series_are_bounded() -> None:
     """P35: ten thousand invented names of every kind add no more series than the limits allow."""
     stats = Stats()

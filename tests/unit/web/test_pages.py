@@ -42,6 +42,7 @@ async def test_page_without_a_key_names_nobody(site: Site) -> None:
         assert not [word for word in (*PEOPLE, *site.owners.values()) if word in text]
 
 
+@pytest.mark.item(75)
 async def test_page_escapes_what_it_shows(site: Site) -> None:
     """P34: a hostile name is text, not markup."""
     _, _, page = await site.get("/status")

@@ -152,6 +152,7 @@ async def test_leaving_mid_body(bench: Bench) -> None:
         await bench.cancelled.get()
 
 
+@pytest.mark.item(71)
 async def test_many_resets(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """Requests followed by a reset leave no connection, no task and no log line behind."""
     bench.handler = never

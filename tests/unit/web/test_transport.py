@@ -90,6 +90,7 @@ async def test_unknown_status(bench: Bench) -> None:
     assert (await bench.ask(get("/", CLOSE))).startswith(b"HTTP/1.1 299 \r\n")
 
 
+@pytest.mark.item(81)
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: x", "a\nb", "a\rb", "a\0b"])
 async def test_header_cannot_split(bench: Bench, value: str) -> None:
     """A header value with a line end is an error of ours and never sent."""
