@@ -11,9 +11,14 @@ Rules:
 
 import heapq
 from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import replace
 
-from gpushare.core.backends import Want
-from gpushare.core.flows import TOMBSTONES_KEPT, Flow, Lease, Owner, Ring, Ticket, Where
+from msgspec import structs
+
+from gpushare.core.backends import Backend, Want
+from gpushare.core.flows import TOMBSTONES_KEPT, Flow, Lease, Owner, Ring, State, Ticket, Where
 from gpushare.core.model import Lane, Service
 
 FORGET_AFTER_S = 3600.0
@@ -38,6 +43,7 @@ class Accounts:
     def __init__(self) -> None:
         self.flows: dict[tuple[str, Service], Flow] = {}
         self.owners: dict[str, Owner] = {}
+        self._known: Mapping[str, Owner] = {}  # of what this is a copy of; copied when asked for
         self.rings = {service: Ring() for service in Service}
         self.class_weight = dict.fromkeys(Service, 1.0)
         self.virtual = dict.fromkeys(Service, 0.0)
@@ -57,6 +63,47 @@ class Accounts:
         self._active_weight = 0.0
         self._swept = 0.0
 
+    def copy(self, backends: Mapping[str, Backend]) -> "Accounts":
+        """Returns accounts that can be played on, of the flows that are in their rings.
+
+        Args:
+            backends: the copies that the copied leases hold slots of, by name.
+        """
+        twin = Accounts()
+        twin.class_weight, twin.virtual = dict(self.class_weight), dict(self.virtual)
+        twin._known = self.owners
+        twin.n_wait, twin.wanted = self.n_wait, dict(self.wanted)
+        twin._swept, twin._due_clock, twin._active_weight = self._swept, self._due_clock, self._active_weight
+        for service, ring in self.rings.items():
+            other = twin.rings[service]
+            other.n_wait = ring.n_wait
+            other.new = OrderedDict.fromkeys(twin._adopt(flow) for flow in ring.new)
+            other.old = OrderedDict.fromkeys(twin._adopt(flow) for flow in ring.old)
+        for lease in self.leases:
+            twin._take(lease, backends[lease.backend.name])
+        return twin
+
+    def _adopt(self, flow: Flow) -> Flow:
+        """Takes a copy of the flow of other accounts."""
+        owner = self.owner(flow.owner.name)
+        queues = {
+            want: deque(each for each in queue if each.state is State.QUEUED)
+            for want, queue in flow.queues.items()
+        }
+        mine = replace(flow, owner=owner, queues=queues, leases=[])
+        self.flows[owner.name, flow.service] = mine
+        return mine
+
+    def _take(self, lease: Lease, backend: Backend) -> None:
+        """Takes a copy of the lease of other accounts; its flow, which is in its ring, is here already."""
+        flow = self.flows[lease.ticket.owner, lease.ticket.service]
+        mine = structs.replace(lease, flow=flow, backend=backend)
+        flow.leases.append(mine)
+        self._opened = max(self._opened, mine.number)
+        self.leases[mine] = self.unstarted[mine] = None
+        if mine.t_start is not None:
+            self.start_lease(mine, mine.t_start)
+
     def flow(self, owner: str, service: Service) -> Flow:
         """Returns the flow of an owner in a class, made on first use."""
         flow = self.flows.get((owner, service))
@@ -68,7 +115,8 @@ class Accounts:
         """Returns an owner, with default terms if nobody set any."""
         owner = self.owners.get(name)
         if owner is None:
-            owner = self.owners[name] = Owner(name=name)
+            known = self._known.get(name)
+            owner = self.owners[name] = Owner(name=name) if known is None else replace(known)
         return owner
 
     def set_weight(self, owner: Owner, weight: float) -> None:

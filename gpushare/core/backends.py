@@ -11,7 +11,7 @@ Rules:
 
 from collections import deque
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gpushare.core.model import Lane
@@ -36,6 +36,7 @@ class Backend:
         installed: models that may be asked for, None for any.
         resident: loaded models, and since when, in the caller's clock.
         incoming: the model being loaded for a call already granted.
+        load_since: when that load could begin, None while calls of another model still run here.
     """
 
     name: str
@@ -47,7 +48,12 @@ class Backend:
     installed: frozenset[str] | None = None
     resident: dict[str, float] = field(default_factory=dict)
     incoming: str | None = None
+    load_since: float | None = None
     _together: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=LISTINGS_KEPT))
+
+    def copy(self) -> "Backend":
+        """Returns one that can be played on; both learn which models fit together."""
+        return replace(self, resident=dict(self.resident))
 
     @property
     def free(self) -> bool:
@@ -99,6 +105,8 @@ class Backend:
         """Takes a slot; a model that has to be loaded puts up the barrier."""
         self.busy += 1
         if not resident and self.lane is Lane.GENERATE:
+            if self.incoming is None:
+                self.load_since = None
             self.incoming = model
 
     def became_resident(self, model: str, now: float) -> None:

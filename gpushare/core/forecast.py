@@ -1,31 +1,30 @@
-"""When a waiting call will start, and in which order they will.
+"""When a waiting call will start, and in which order they will: the queue played forward.
 
-Owns: nothing; it reads the accounts.  Called by: ``core.scheduler``.
+Owns: one copy of the board, for one look.  Called by: ``core.scheduler``.
 
-Rules: an estimate is "about"; it cannot know who will come or leave.  The order is found by playing the ring
-forward on copies of the balances with estimated costs, without affinity and caps, so it is the order the
-queue would serve if nothing else happened.
-
-That costs as much as the queue is long.  What every admission asks is answered by a closed formula instead:
-before a call that its flow reaches once everybody has had ``need`` for each unit of weight, each other flow
-has had what its balance and ``need`` allow, or all it waits for.  It looks at a bounded number of flows and
-running calls, so in a longer queue it tells a time that is too short, never one that is too long for that.
+Rules:
+- An estimate is "about"; it cannot know who will come or leave.
+- The copy is moved on by the code that moves the queue itself, so weights, debts, caps, lanes and swaps put
+  off are foreseen without a second account of them.
+- What nobody can know is taken from ``core.habits``: calls take their usual time, a running one the usual
+  rest of those that ran as long, a load its usual time; who usually sends the next call at once does so.
+- A time that rests on a guess is not told.
 """
 
-import math
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import heapq
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count
 
-from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
-from gpushare.core.flows import Flow, Ring, Ticket, Where
-from gpushare.core.model import Lane, Service
+from gpushare.core.board import Board
+from gpushare.core.flows import Lease, State, Ticket
+from gpushare.core.habits import Habits
+from gpushare.core.model import Lane
 
-Estimate = Callable[[Ticket], float]
-
-LOOKED_AT = 32  # flows and running calls: keeps an admission constant-time
+LONGEST_S = 600.0  # a call that starts later is told this: "more than 10 min"
+RETURNS_MOST = 20  # calls that are expected to come: each costs as much as one that waits
+_RETURNING = 1 << 60  # their ``seq``, above that of every call that waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,226 +35,181 @@ class Forecast:
     eta_s: float | None
 
 
-@dataclass(slots=True)
-class _Line:
-    """A copy of a flow that can be played forward; its tickets are fetched when its turn comes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """What the queue is played with.
 
-    deficit: float
-    credit: float
-    fetch: Callable[[], deque[Ticket]]
-    tickets: deque[Ticket] | None = None
+    Attributes:
+        quantum: slot-seconds per turn and unit of weight.
+        stay: returns how many seconds a model keeps the GPU after its load.
+        habits: lengths, returns and loads.
+        charge: what is charged for a ticket in advance.
+    """
 
-    def pop(self) -> Ticket:
-        """Takes the oldest ticket out."""
-        if self.tickets is None:
-            self.tickets = self.fetch()
-        return self.tickets.popleft()
+    quantum: float
+    stay: Callable[[], float]
+    habits: Habits
+    charge: Callable[[Ticket], float]
 
 
-class Outlook:
+class Play:
     """One moment of the queue, played forward.
 
     Args:
-        accounts: read, never changed.
-        backends: read, never changed.
-        quantum: slot-seconds per turn and unit of weight.
-        estimate: the expected cost of a ticket.
-        load_s: the expected load time of a model.
-        paused: nothing starts, so no time can be told.
+        board: copied, never changed.
+        usual: see there.
+        now: monotonic seconds.
+        extra: a ticket that is treated as if it had just been added.
+        paused: nothing starts, so no time can be told; the order can.
     """
 
     def __init__(
-        self,
-        accounts: Accounts,
-        backends: Mapping[str, Backend],
-        *,
-        quantum: float,
-        estimate: Estimate,
-        load_s: Callable[[str], float],
-        paused: bool,
+        self, board: Board, usual: Usual, now: float, *, extra: Ticket | None = None, paused: bool = False
     ) -> None:
-        self._accounts = accounts
-        self._backends = backends
-        self._quantum = quantum
-        self._estimate = estimate
-        self._load_s = load_s
-        self._paused = paused
+        self._board = board.copy()
+        self._usual = usual
+        self._began = self._t = now
+        self._sure = True  # nothing that happened so far rests on a guess
+        self._events: list[tuple[float, int, bool, Callable[[], None]]] = []
+        self._numbers = count()
+        self._loading: set[str] = set()
+        self._returns = 0
+        self._order: list[Ticket] = []
+        self._granted: set[Ticket] = set()
+        self._starts: dict[Ticket, float | None] = {}
+        self._closed = {lane for lane in Lane if paused or self._is_closed(lane)}
+        if extra is not None:
+            extra.seq = _RETURNING - 1
+            self._add(extra)
+        self._left = self._board.accounts.n_wait
+        for lease in list(self._board.accounts.leases):
+            self._resume(lease)
 
-    def forecasts(
-        self, lane: Lane, now: float, extra: Ticket | None = None
-    ) -> Iterator[tuple[Ticket, Forecast]]:
-        """Yields the waiting tickets of a lane in the order of service, with their forecasts.
+    def forecasts(self, *, most: int, until: Ticket | None = None) -> Iterator[tuple[Ticket, Forecast]]:
+        """Yields the waiting tickets with their forecasts, each lane in the order of service.
 
-        ``extra`` is treated as if it had just been added.
+        Args:
+            most: so many are played; the others follow by age, without a time.
+            until: the play ends once this one has started.
         """
-        backends = [each for each in self._backends.values() if each.lane is lane and each.up]
-        slots = 0 if self._paused else sum(each.slots for each in backends if not each.draining)
-        left = self._left_s(lane, now)
-        has_free = any(each.free for each in backends)
-        work = 0.0
-        before: dict[tuple[str, Service], int] = {}
-        for position, ticket in enumerate(self._order(lane, extra)):
-            key = ticket.owner, ticket.service
-            ahead = before.get(key, 0)
-            before[key] = ahead + 1
-            eta: float | None = None
-            if slots:
-                eta = _by_gap(self._accounts.flows.get(key), ahead, now)
-                if eta is None and not position:
-                    eta = 0.0 if has_free else min(left, default=0.0)
-                elif eta is None:
-                    eta = (work + sum(left)) / slots
-                if not any(ticket.model in each.resident for each in backends):
-                    eta += self._load_s(ticket.model)
-            yield ticket, Forecast(position=position, eta_s=eta)
-            work += self._estimate(ticket)
+        self._play(most, until)
+        knows, late = self._usual.habits.knows, self._t > self._began + LONGEST_S and self._sure
+        for lane in Lane:
+            first = [ticket for ticket in self._order if ticket.lane is lane]
+            rest = [each for each in self._board.accounts.waiting(lane) if each.seq < _RETURNING]
+            for position, ticket in enumerate(first + rest):
+                start = self._starts.get(ticket)
+                if start is None and late and ticket not in self._starts and knows(ticket.model):
+                    start = self._began + LONGEST_S
+                eta = None if start is None or lane in self._closed else start - self._began
+                yield ticket, Forecast(position=position, eta_s=eta)
 
-    def starts_in_s(self, ticket: Ticket, flow: Flow, now: float) -> float | None:
-        """Returns about when a ticket that is not queued would start as the last of its flow."""
-        slots = 0 if self._paused else self._slots(ticket.lane)
-        if not slots:
-            return None
-        calls, own_s = self._asked(flow, ticket.lane)
-        eta = _by_gap(flow, calls, now)
-        if eta is None:
-            work = self._work_before_s(flow, ticket.lane, own_s)
-            free = any(each.free for each in self._backends.values() if each.lane is ticket.lane)
-            running_s = 0.0 if free and not work else self._running_s(ticket.lane, now)
-            eta = (work + running_s) / slots
-        resident = any(ticket.model in each.resident for each in self._backends.values())
-        return eta if resident else eta + self._load_s(ticket.model)
+    def _is_closed(self, lane: Lane) -> bool:
+        """Opens a lane in which nothing can start, because the order can be told all the same."""
+        backends = [each for each in self._board.backends.values() if each.lane is lane]
+        closed = not any(each.up and not each.draining for each in backends)
+        for backend in backends if closed else ():
+            backend.up, backend.draining = True, False
+        return closed
 
-    def until_last_s(self, flow: Flow, now: float) -> float:
-        """Returns about how long the work takes that is before the youngest call of a flow."""
-        calls, own_s = self._asked(flow, Lane.GENERATE)
-        work = self._work_before_s(flow, Lane.GENERATE, own_s * (1 - 1 / calls)) if calls else 0.0
-        return (work + self._running_s(Lane.GENERATE, now)) / max(1, self._slots(Lane.GENERATE))
+    # --- what happens ----------------------------------------------------------------------------------
 
-    def _work_before_s(self, flow: Flow, lane: Lane, own_s: float) -> float:
-        """Returns the work that is served before a call that has ``own_s`` of its own flow before it."""
-        accounts, service = self._accounts, flow.service
-        inside = flow.where is not Where.NONE
-        balance = flow.deficit if inside else self._quantum * flow.weight
-        need = max(0.0, own_s - balance) / flow.weight
-        work = own_s
-        for other in islice(accounts.rings[service], LOOKED_AT):
-            if not need and (other is flow or (other.where is Where.OLD and flow.where is not Where.OLD)):
-                break
-            if other is not flow:
-                work += self._turn_s(other, lane, need)
-        mine = accounts.virtual[service] if inside else accounts.woken(service)
-        mine += work / accounts.class_weight[service]
-        for beside, ring in accounts.rings.items():
-            if beside is not service and ring.n_wait:
-                turn = (mine - accounts.virtual[beside]) * accounts.class_weight[beside]
-                asked = sum(self._asked(other, lane)[1] for other in islice(ring, LOOKED_AT))
-                work += max(0.0, min(turn, asked))
-        return work
+    def _play(self, most: int, until: Ticket | None) -> None:
+        """Plays until all that can be said is known."""
+        self._grant()
+        while self._events and until not in self._starts:
+            if not self._granted and (not self._left or len(self._order) >= most):
+                return
+            self._t, _, sure, happen = heapq.heappop(self._events)
+            if self._t > self._began + LONGEST_S:
+                return
+            self._sure = self._sure and sure
+            happen()
+            self._grant()
 
-    def _turn_s(self, flow: Flow, lane: Lane, need: float) -> float:
-        """Returns what a flow is served while everybody gets ``need`` for each unit of weight."""
-        turn = flow.deficit + need * flow.weight
-        calls, asked_s = self._asked(flow, lane) if turn > 0 else (0, 0.0)
-        return min(asked_s, turn + asked_s / calls / 2) if calls else 0.0
+    def _at(self, t: float, happen: Callable[[], None], *, sure: bool) -> None:
+        heapq.heappush(self._events, (t, next(self._numbers), sure, happen))
 
-    def _asked(self, flow: Flow, lane: Lane) -> tuple[int, float]:
-        """Returns how many calls of a flow wait for a lane, and about their work."""
-        calls, asked = 0, 0.0
-        for queue in (queue for want, queue in flow.queues.items() if want.lane is lane):
-            calls += len(queue)
-            asked += len(queue) * self._estimate(queue[0])
-        alive = min(calls, flow.n_wait)  # a queue may hold some that were cancelled
-        return alive, asked * alive / calls if calls else 0.0
+    def _grant(self) -> None:
+        """Gives free slots away."""
+        board, usual = self._board, self._usual
+        while board.accounts.n_wait and (free := board.free()):
+            choice = board.choose(self._t, free, quantum=usual.quantum, stay=usual.stay)
+            if choice is None:
+                return
+            ticket, backend = choice
+            est = usual.charge(ticket)
+            lease = board.grant(ticket, backend, est=est, now=self._t, quantum=usual.quantum)
+            if ticket.seq < _RETURNING:
+                self._order.append(ticket)
+                self._granted.add(ticket)
+                self._left -= 1
+            self._begin(lease)
 
-    def _slots(self, lane: Lane) -> int:
-        backends = [each for each in self._backends.values() if each.lane is lane]
-        return sum(each.slots for each in backends if each.up and not each.draining)
+    def _begin(self, lease: Lease) -> None:
+        """Starts a call that has a slot, or loads its model first."""
+        model = lease.ticket.model
+        if not lease.swap:
+            self._start(lease)
+        elif lease.backend.incoming == model:
+            self._look_at_load(lease.backend)
+        else:  # beside the others, in the lane of embeddings
+            left_s = self._usual.habits.load_left_s(model, self._t - lease.t_grant)
+            self._at(self._t + left_s, lambda: self._start(lease), sure=self._knows_load(model))
 
-    def _running_s(self, lane: Lane, now: float) -> float:
-        """Returns about the service that running calls of a lane still need, by those that run longest."""
-        some = list(islice(self._accounts.leases, LOOKED_AT))
-        left = sum(lease.remaining_s(now) for lease in some if lease.backend.lane is lane)
-        return left * len(self._accounts.leases) / len(some) if some else 0.0
+    def _look_at_load(self, backend: Backend) -> None:
+        """Foresees the end of a load once it has begun."""
+        model, since = backend.incoming, backend.load_since
+        if model is not None and since is not None and backend.name not in self._loading:
+            self._loading.add(backend.name)
+            left_s = self._usual.habits.load_left_s(model, self._t - since)
+            self._at(self._t + left_s, lambda: self._loaded(backend), sure=self._knows_load(model))
 
-    def _left_s(self, lane: Lane, now: float) -> list[float]:
-        """Returns the service that running calls of a lane probably still need."""
-        return [lease.remaining_s(now) for lease in self._accounts.leases if lease.backend.lane is lane]
+    def _loaded(self, backend: Backend) -> None:
+        """Starts all calls that waited for a load."""
+        self._loading.remove(backend.name)
+        model = backend.incoming
+        for lease in list(self._board.accounts.unstarted):
+            if lease.backend is backend and lease.ticket.model == model:
+                self._start(lease)
 
-    def _order(self, lane: Lane, extra: Ticket | None) -> Iterator[Ticket]:
-        """Yields tickets of all classes, each class by its virtual time."""
-        accounts = self._accounts
-        virtual = dict(accounts.virtual)
-        if extra:
-            virtual[extra.service] = accounts.woken(extra.service)
-        turns = {service: self._turns(ring, lane, service, extra) for service, ring in accounts.rings.items()}
-        heads = {service: head for service in turns if (head := next(turns[service], None))}
-        while heads:
-            service = min(heads, key=virtual.__getitem__)
-            ticket = heads[service]
-            yield ticket
-            virtual[service] += self._estimate(ticket) / accounts.class_weight[service]
-            following = next(turns[service], None)
-            if following is None:
-                del heads[service]
-            else:
-                heads[service] = following
+    def _start(self, lease: Lease) -> None:
+        ticket, habits = lease.ticket, self._usual.habits
+        self._board.start(lease, self._t)
+        known = habits.knows(ticket.model)
+        if ticket in self._granted:
+            self._granted.remove(ticket)
+            told = self._t == self._began or (known and self._sure)
+            self._starts[ticket] = self._t if told else None
+        self._at(self._t + habits.length_s(ticket), lambda: self._end(lease), sure=known)
 
-    def _turns(self, ring: Ring, lane: Lane, service: Service, extra: Ticket | None) -> Iterator[Ticket]:
-        """Yields the tickets of one class in the order of the ring."""
-        new, old = self._lines(ring, lane, extra if extra and extra.service is service else None)
-        visits = 0
-        while new or old:
-            if visits > 2 * (len(new) + len(old)):
-                _jump_laps([*new, *old])
-                visits = 0
-            visits += 1
-            lines = new or old
-            line = lines[0]
-            if line.deficit <= 0:
-                line.deficit += line.credit
-                old.append(lines.popleft())
-                continue
-            visits = 0
-            ticket = line.pop()
-            line.deficit -= self._estimate(ticket)
-            if not line.tickets:
-                lines.popleft()
-            elif lines is new and line.deficit > 0:
-                new.rotate(-1)
-            yield ticket
+    def _resume(self, lease: Lease) -> None:
+        """Goes on with a call that has a slot at the beginning."""
+        if lease.t_start is None:
+            self._begin(lease)
+        else:
+            habits, ticket = self._usual.habits, lease.ticket
+            left_s = habits.left_s(ticket, lease.elapsed_s(self._t))
+            self._at(self._t + left_s, lambda: self._end(lease), sure=habits.knows(ticket.model))
 
-    def _lines(self, ring: Ring, lane: Lane, extra: Ticket | None) -> tuple[deque[_Line], deque[_Line]]:
-        """Returns copies of NEW and OLD, of the flows that wait for the lane."""
-        mine = self._accounts.flows.get((extra.owner, extra.service)) if extra else None
-        new, old = (
-            deque(
-                self._line(flow, lane, extra if flow is mine else None)
-                for flow in flows
-                if flow.asks_for(lane) or (extra and flow is mine)
-            )
-            for flows in (ring.new, ring.old)
-        )
-        if extra and (mine is None or mine not in ring):
-            weight = (
-                self._accounts.owners[extra.owner].weight if extra.owner in self._accounts.owners else 1.0
-            )
-            new.append(_Line(self._quantum * weight, self._quantum * weight, lambda: deque((extra,))))
-        return new, old
+    def _end(self, lease: Lease) -> None:
+        """Ends a call; its owner may be back soon."""
+        self._board.end(lease, lease.elapsed_s(self._t), self._t)
+        self._look_at_load(lease.backend)
+        after_s = self._usual.habits.back_after_s(lease.ticket)
+        if after_s is not None and self._returns < RETURNS_MOST:
+            self._returns += 1
+            self._at(self._t + after_s, lambda: self._come(lease.ticket), sure=True)
 
-    def _line(self, flow: Flow, lane: Lane, extra: Ticket | None) -> _Line:
-        last = (extra,) if extra else ()
-        return _Line(flow.deficit, self._quantum * flow.weight, lambda: deque((*flow.waiting(lane), *last)))
+    def _come(self, like: Ticket) -> None:
+        """Queues a call like one that has ended."""
+        ticket = Ticket(id="", owner=like.owner, service=like.service, model=like.model, lane=like.lane)
+        ticket.seq = _RETURNING + self._returns
+        self._add(ticket)
 
+    def _add(self, ticket: Ticket) -> None:
+        ticket.state = State.QUEUED
+        self._board.accounts.enqueue(ticket, self._t, quantum=self._usual.quantum)
 
-def _by_gap(flow: Flow | None, ahead: int, now: float) -> float | None:
-    """Returns the time by Little's law: so many grants of this flow, at the pace it has been getting them."""
-    if not ahead or flow is None or flow.gap_s is None or flow.last_grant is None:
-        return None
-    return (ahead + 1) * flow.gap_s - min(flow.gap_s, now - flow.last_grant)
-
-
-def _jump_laps(lines: list[_Line]) -> None:
-    """Gives everybody the laps that bring the first line to its turn: deep debt costs no time."""
-    count = min(math.floor(-line.deficit / line.credit) for line in lines)
-    for line in lines:
-        line.deficit += max(0, count) * line.credit
+    def _knows_load(self, model: str) -> bool:
+        return self._usual.habits.knows_load(model)

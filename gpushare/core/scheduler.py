@@ -38,14 +38,15 @@ can use no free backend.
 from collections.abc import Iterable, Sequence
 
 from gpushare.core import bookings, invariants, views
-from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
+from gpushare.core.board import Board
 from gpushare.core.costs import Costs
 from gpushare.core.flows import Lease, State, Ticket
-from gpushare.core.forecast import Forecast, Outlook
+from gpushare.core.forecast import Forecast, Play, Usual
+from gpushare.core.habits import Habits
 from gpushare.core.model import Lane, Service
+from gpushare.core.outlook import Outlook
 from gpushare.core.params import Params
-from gpushare.core.turns import Turn
 from gpushare.core.views import BackendView, QueueCounts, QueueView, RunningView, ShareView, WaitingView
 
 __all__ = [
@@ -73,9 +74,11 @@ class Scheduler:
     """
 
     def __init__(self, params: Params | None = None) -> None:
-        self.backends: dict[str, Backend] = {}
-        self.accounts = Accounts()
+        self.board = Board()
+        self.backends = self.board.backends
+        self.accounts = self.board.accounts
         self.costs = Costs()
+        self.habits = Habits()
         self.granted_total = 0
         self.released_total = 0
         self.paused_since: float | None = None
@@ -141,7 +144,7 @@ class Scheduler:
 
     def is_resident(self, model: str) -> bool:
         """Whether any backend has the model loaded."""
-        return any(model in backend.resident for backend in self.backends.values())
+        return self.board.is_resident(model)
 
     def knows_cost(self, model: str) -> bool:
         """Whether the cost of the model's calls has been seen, so that a forecast is more than a guess."""
@@ -150,7 +153,7 @@ class Scheduler:
     @property
     def swap_pending(self) -> bool:
         """Whether a model is being loaded for a granted call."""
-        return [each.incoming for each in self.backends.values()].count(None) < len(self.backends)
+        return self.board.swap_pending
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Takes the measured load time of a model."""
@@ -179,6 +182,7 @@ class Scheduler:
         self._seq += 1
         ticket.seq = self._seq
         ticket.since = now
+        self.habits.came(ticket, now)
         self._enqueue(ticket, now)
 
     def _enqueue(self, ticket: Ticket, now: float) -> None:
@@ -227,7 +231,7 @@ class Scheduler:
         """Grants one free slot, if anybody can use one.  Call it until it returns None."""
         if not self.accounts.n_wait or self.paused_since is not None:
             return None
-        free = [each for each in self.backends.values() if each.free]
+        free = self.board.free()
         found = self.pick_any(now, free) if free else None
         return found[0].lease if found else None
 
@@ -238,30 +242,15 @@ class Scheduler:
             now: monotonic seconds.
             free: backends that are up, not draining, and have a free slot.
         """
-        if self.swap_pending:  # the load needs the memory that an embedding might take
-            free = [backend for backend in free if backend.lane is Lane.GENERATE]
         quantum = self.quantum_s
-        turn = Turn(accounts=self.accounts, free=free, now=now, quantum=quantum, stay=self._stay_s)
-        choice = turn.choose()
+        choice = self.board.choose(now, free, quantum=quantum, stay=self._stay_s)
         if choice is not None:
-            self._grant(*choice, now=now, quantum=quantum)
+            ticket, backend = choice
+            est = self._estimate(ticket)
+            ticket.lease = self.board.grant(ticket, backend, est=est, now=now, quantum=quantum)
+            ticket.state = State.GRANTED
+            self.granted_total += 1
         return choice
-
-    def _grant(self, ticket: Ticket, backend: Backend, *, now: float, quantum: float) -> None:
-        flow = self.accounts.flow(ticket.owner, ticket.service)
-        est = self._estimate(ticket)
-        embeds = backend.lane is Lane.EMBED  # shares the memory of the other backends
-        resident = self.is_resident(ticket.model) if embeds else ticket.model in backend.resident
-        lease = Lease(
-            ticket=ticket, flow=flow, backend=backend, est=est, charged=est, t_grant=now, swap=not resident
-        )
-        ticket.lease = lease
-        ticket.state = State.GRANTED
-        backend.take(ticket.model, resident=resident)
-        self.accounts.open_lease(lease)
-        self.accounts.rings[ticket.service].granted(flow, quantum)
-        flow.note_grant(now)
-        self.granted_total += 1
 
     def _stay_s(self) -> float:
         return self.params.stay_s(self.costs.load_s())
@@ -278,9 +267,18 @@ class Scheduler:
         """
         if lease.released or lease.t_start is not None:
             return
-        self.accounts.start_lease(lease, now)
+        if lease.swap:
+            self._note_load(lease, now)
+        self.board.start(lease, now)
         lease.ticket.state = State.RUNNING
-        lease.backend.became_resident(lease.ticket.model, now)
+
+    def _note_load(self, lease: Lease, now: float) -> None:
+        """Measures a load, once for all calls that waited for it."""
+        backend = lease.backend
+        since = backend.load_since if backend.lane is Lane.GENERATE else lease.t_grant
+        backend.load_since = None
+        if since is not None:
+            self.habits.loaded(lease.ticket.model, now - since)
 
     def loaded(self, lease: Lease, now: float) -> None:
         """Notes that a lease's model answers: all that was granted for it there runs from now."""
@@ -302,39 +300,38 @@ class Scheduler:
         if lease.released:
             return
         used = lease.elapsed_s(now) if used is None else used
-        lease.released = True
+        self.board.end(lease, used, now)
         lease.ticket.state = State.DONE
-        lease.backend.busy -= 1
-        self.accounts.close_lease(lease, used, now)
         self.released_total += 1
-        if ok and lease.t_start is not None:
-            self.costs.learn(lease.ticket.owner, lease.ticket.model, used)
-        self._give_up_swap(lease)
-
-    def _give_up_swap(self, lease: Lease) -> None:
-        """Takes the barrier away when the last call that waited for its model has gone before the load."""
-        backend, model = lease.backend, lease.ticket.model
-        if backend.incoming != model:
-            return
-        waiting_for_load = (
-            other.ticket.model for other in self.accounts.unstarted if other.backend is backend
-        )
-        if model not in waiting_for_load:
-            backend.incoming = None
+        if lease.t_start is not None:
+            self.habits.ended(lease.ticket, now)
+            if ok:
+                self.costs.learn(lease.ticket.owner, lease.ticket.model, used)
+                self.habits.took(lease.ticket, used)
 
     # --- reading ---------------------------------------------------------------------------------------
 
     def forecast(self, ticket: Ticket, now: float) -> Forecast:
         """Returns where a waiting ticket stands; for any other ticket, the front."""
-        forecasts = self._outlook().forecasts(ticket.lane, now)
-        nowhere = Forecast(position=0, eta_s=None)
-        return next((forecast for each, forecast in forecasts if each is ticket), nowhere)
+        if ticket.state is not State.QUEUED:
+            return Forecast(position=0, eta_s=None)
+        forecasts = self._play(now).forecasts(most=self.n_wait, until=ticket)
+        return next(forecast for each, forecast in forecasts if each is ticket)
 
     def forecast_new(self, owner: str, service: Service, model: str, lane: Lane, now: float) -> Forecast:
         """Returns where a call would stand if it came now."""
         ticket = Ticket(id="", owner=owner, service=service, model=model, lane=lane)
-        forecasts = self._outlook().forecasts(lane, now, extra=ticket)
+        forecasts = self._play(now, ticket).forecasts(most=self.n_wait + 1, until=ticket)
         return next(forecast for each, forecast in forecasts if each is ticket)
+
+    def _play(self, now: float, extra: Ticket | None = None) -> Play:
+        usual = Usual(
+            quantum=self.quantum_s,
+            stay=self._stay_s,
+            habits=self.habits,
+            charge=self._estimate,
+        )
+        return Play(self.board, usual, now, extra=extra, paused=self.paused_since is not None)
 
     def starts_in_s(self, owner: str, service: Service, model: str, lane: Lane, now: float) -> float | None:
         """Returns about when a call would start if it came now; rather too soon than too late, at no cost."""
@@ -371,7 +368,7 @@ class Scheduler:
         return QueueView(
             now=now,
             running=views.running(self.accounts, now),
-            waiting=views.waiting(self.accounts, self._outlook(), loaded, now),
+            waiting=views.waiting(self._play(now), loaded) if self.n_wait else (),
             shares=shares,
             backends=tuple(views.backend(each) for each in self.backends.values()),
             granted_total=self.granted_total,

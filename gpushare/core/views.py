@@ -6,15 +6,14 @@ so it may be kept and handed to any layer; it may be a moment old.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
 from gpushare.core.flows import Ticket
-from gpushare.core.forecast import Outlook
+from gpushare.core.forecast import Play
 from gpushare.core.model import Lane, Service
 
-FORECAST_MOST = 200  # calls of a lane that are told a time: nobody reads more, and each costs
+FORECAST_MOST = 200  # calls that are told a time: nobody reads more, and each costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,23 +125,14 @@ def running(accounts: Accounts, now: float) -> tuple[RunningView, ...]:
     )
 
 
-def waiting(
-    accounts: Accounts, outlook: Outlook, loaded: Iterable[str], now: float
-) -> tuple[WaitingView, ...]:
+def waiting(play: Play, loaded: Iterable[str]) -> tuple[WaitingView, ...]:
     """Returns the waiting calls, lane by lane in the order of service.
 
-    Beyond the first ``FORECAST_MOST`` of a lane they stand by age, without a time.
+    Beyond the first ``FORECAST_MOST`` they stand by age, without a time.
     """
     resident = frozenset(loaded)
-    rows = []
-    for lane in Lane:
-        told = list(islice(outlook.forecasts(lane, now), FORECAST_MOST))
-        rows += [_waiting(ticket, each.position, each.eta_s, resident) for ticket, each in told]
-        if len(told) == FORECAST_MOST:
-            known = {ticket for ticket, _ in told}
-            rest = [ticket for ticket in accounts.waiting(lane) if ticket not in known]
-            rows += [_waiting(ticket, len(told) + place, None, resident) for place, ticket in enumerate(rest)]
-    return tuple(rows)
+    told = play.forecasts(most=FORECAST_MOST)
+    return tuple(_waiting(ticket, each.position, each.eta_s, resident) for ticket, each in told)
 
 
 def _waiting(ticket: Ticket, before: int, eta_s: float | None, resident: frozenset[str]) -> WaitingView:

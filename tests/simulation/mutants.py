@@ -7,7 +7,9 @@ from types import ModuleType
 
 import gpushare.core
 
-PARTS = ("costs", "backends", "flows", "accounts", "turns", "forecast", "views", "invariants", "scheduler")
+PARTS = tuple(
+    "costs backends flows habits accounts turns board outlook forecast views invariants scheduler".split()
+)
 CORE = Path(gpushare.core.__file__).parent
 
 
@@ -89,7 +91,7 @@ FAULTS = (
     Fault(
         "a call that is cancelled before its start keeps its slot",
         12,
-        "scheduler",
+        "board",
         "lease.backend.busy -= 1",
         "lease.backend.busy -= lease.t_start is not None",
     ),

@@ -161,7 +161,11 @@ class Simulation:
         here = (job for job in self.running if job.lease.backend.name == backend)
         if all(job in load.waiting for job in here):
             load.begun = True
-            self.after(self.load_s, lambda: self._loaded(backend, load))
+            self.after(self.load_time_s(load.waiting[0].ticket.model), lambda: self._loaded(backend, load))
+
+    def load_time_s(self, model: str) -> float:
+        """Returns how long this load takes; all models take the same, unless a scenario knows better."""
+        return self.load_s
 
     def _loaded(self, backend: str, load: Load) -> None:
         if self._loading.get(backend) is not load:

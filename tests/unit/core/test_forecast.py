@@ -1,55 +1,18 @@
-"""Tests of positions and times."""
+"""Tests of positions and times: the queue played forward."""
 
 import pytest
 
-from gpushare.core.model import Lane, Service
-from gpushare.core.scheduler import Forecast, Params, Scheduler, Ticket
-
-FRONT, BACK = Service.INTERACTIVE, Service.BACKGROUND
-
-
-class Queue:
-    """A scheduler with one backend that has the model loaded, and calls that are known to cost 10 s."""
-
-    def __init__(self, *, slots: int = 1) -> None:
-        self.scheduler = Scheduler(Params(quantum=5.0))
-        self.scheduler.add_backend("gpu", slots=slots)
-        self.scheduler.set_resident("gpu", ["m"], 0.0)
-        self.scheduler.costs.learn("anybody", "m", 10.0)
-        self.count = 0
-
-    def send(self, owner: str, *, service: Service = FRONT, model: str = "m", now: float = 0.0) -> Ticket:
-        """Adds a call."""
-        self.count += 1
-        ticket = Ticket(id=f"t{self.count}", owner=owner, service=service, model=model)
-        self.scheduler.add(ticket, now)
-        return ticket
-
-    def grant(self, now: float) -> None:
-        """Grants a slot and begins the call."""
-        lease = self.scheduler.pick(now)
-        assert lease is not None
-        self.scheduler.started(lease, now)
-
-    def order(self, now: float = 0.0) -> list[str]:
-        """Returns the waiting calls in the order they are forecast."""
-        return [row.id for row in self.scheduler.snapshot(now).waiting]
-
-    def served(self, now: float = 0.0) -> list[str]:
-        """Serves all waiting calls one by one; returns the order they really went in."""
-        ids = []
-        while (lease := self.scheduler.pick(now)) is not None:
-            ids.append(lease.ticket.id)
-            self.scheduler.started(lease, now)
-            now += 10.0
-            self.scheduler.finished(lease, now)
-        return ids
+from gpushare.core import forecast
+from gpushare.core.model import Lane
+from gpushare.core.scheduler import Forecast
+from tests.unit.queue import BACK, FRONT, Queue
 
 
 def test_a_free_slot_is_now() -> None:
-    """The first call in line starts at once when a slot is free."""
+    """The first call in line starts at once when a slot is free, whatever is known of its model."""
     queue = Queue()
-    ticket = queue.send("alice")
+    queue.scheduler.set_resident("gpu", ["new"], 0.0)
+    ticket = queue.send("alice", model="new")
     assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=0, eta_s=0.0)
 
 
@@ -57,39 +20,165 @@ def test_the_first_in_line_waits_for_the_running_call() -> None:
     """The first call starts when the running one is expected to end."""
     queue = Queue()
     queue.send("alice")
-    queue.grant(0.0)
+    queue.run(0.0)
     ticket = queue.send("bob")
     assert queue.scheduler.forecast(ticket, 4.0) == Forecast(position=0, eta_s=6.0)
 
 
-def test_later_calls_wait_for_the_work_before_them() -> None:
-    """Work before a call is spread over all slots."""
-    queue = Queue(slots=2)
-    for owner in ("a", "b"):
-        queue.send(owner)
-        queue.grant(0.0)
-    for owner in ("c", "d"):
-        queue.send(owner)
-    ticket = queue.send("e")
-    assert queue.scheduler.forecast(ticket, 4.0) == Forecast(position=2, eta_s=(6 + 6 + 10 + 10) / 2)
-
-
-def test_an_owners_later_calls_go_by_its_own_pace() -> None:
-    """By Little's law the k-th call of an owner starts after k+1 of the owner's gaps."""
+def test_what_runs_is_expected_to_go_on_as_long_as_others_that_ran_so_far() -> None:
+    """What is left is the rest of the longer ones, not the mean less the time gone by; never nothing."""
     queue = Queue()
-    tickets = [queue.send("alice") for _ in range(5)]
-    for now in (0.0, 20.0):
-        queue.grant(now)
-        queue.scheduler.finished(next(iter(queue.scheduler.accounts.leases)), now + 20.0)
-    assert queue.scheduler.forecast(tickets[4], 40.0).eta_s == pytest.approx(3 * 20.0 - 20.0)
+    queue.teach("alice", 2.0, 2.0, 2.0, 20.0, 30.0, 40.0)
+    queue.send("alice")
+    queue.run(0.0)
+    ticket = queue.send("bob")
+    told = [queue.scheduler.forecast(ticket, now).eta_s for now in (0.0, 10.0, 60.0)]
+    assert told == [16.0, 20.0, 20.0]
+
+
+def test_later_calls_start_as_slots_become_free() -> None:
+    """Each call takes the slot that is free first."""
+    queue = Queue(slots=2)
+    queue.send("a")
+    queue.run(0.0)
+    queue.send("b")
+    queue.run(3.0)
+    for owner in ("c", "d", "e"):
+        queue.send(owner)
+    assert queue.told(4.0) == {"t3": 6.0, "t4": 9.0, "t5": 16.0}
+
+
+def test_an_owners_own_calls_tell_more_than_everybodys() -> None:
+    """Five calls of an owner are enough to go by; fewer are not."""
+    queue = Queue()
+    queue.teach("alice", 30.0)
+    queue.teach("bob", 1.0, 1.0)
+    for owner in ("alice", "bob", "carol"):
+        queue.send(owner)
+    mean_s = (5 * 10.0 + 5 * 30.0 + 2 * 1.0) / 12
+    assert queue.told() == {"t1": 0.0, "t2": 30.0, "t3": pytest.approx(30.0 + mean_s)}
 
 
 def test_a_model_that_has_to_be_loaded_adds_its_load_time() -> None:
-    """A call whose model is not loaded starts after the load."""
-    queue = Queue()
-    queue.scheduler.learn_load("other", 30.0)
+    """A call whose model is not loaded starts after the load, which begins when what runs has ended."""
+    queue = Queue(stay_s=0.0)
+    queue.scheduler.habits.loaded("other", 30.0)
+    queue.teach("alice", 10.0, model="other")
+    queue.send("bob")
+    queue.run(0.0)
     ticket = queue.send("alice", model="other")
-    assert queue.scheduler.forecast(ticket, 0.0).eta_s == 30.0
+    assert queue.scheduler.forecast(ticket, 4.0).eta_s == 6.0 + 30.0
+
+
+def test_a_load_that_has_begun_goes_on() -> None:
+    """Who waits behind a load waits for what is left of it, and for the call it is for."""
+    queue = Queue(stay_s=0.0)
+    queue.scheduler.habits.loaded("other", 30.0)
+    queue.teach("alice", 10.0, model="other")
+    queue.send("alice", model="other")
+    queue.grant(0.0)
+    ticket = queue.send("bob", model="other")
+    assert queue.scheduler.forecast(ticket, 12.0).eta_s == (30.0 - 12.0) + 10.0
+
+
+def test_loads_are_measured_from_when_they_can_begin() -> None:
+    """The time counts from the end of the last call of the model that goes, once for all that wait."""
+    queue = Queue(slots=2, stay_s=0.0)
+    queue.teach("bob", 10.0, model="other")
+    queue.send("alice")
+    old = queue.run(0.0)
+    queue.send("bob", model="other")
+    swap = queue.grant(1.0)
+    queue.scheduler.finished(old, 5.0)
+    queue.send("carol", model="other", now=5.0)
+    queue.grant(5.0)
+    queue.scheduler.loaded(swap, 12.0)
+    assert queue.scheduler.habits.load_left_s("other", 0.0) == 7.0
+
+
+def test_a_swap_put_off_is_foreseen() -> None:
+    """Calls for the loaded model go first until it has had its time, and are told so."""
+    queue = Queue(stay_s=25.0)
+    queue.scheduler.habits.loaded("other", 5.0)
+    queue.teach("alice", 10.0, model="other")
+    queue.send("alice", model="other")
+    for _ in range(4):
+        queue.send("bob")
+    assert queue.told() == {"t2": 0.0, "t3": 10.0, "t4": 20.0, "t1": 35.0, "t5": None}
+
+
+def test_a_limit_on_running_calls_is_foreseen() -> None:
+    """Calls beyond an owner's limit let others by, free slot or not."""
+    queue = Queue(slots=2)
+    queue.scheduler.set_owner("alice", max_running=1)
+    for owner in ("alice", "alice", "bob", "bob"):
+        queue.send(owner)
+    assert queue.told() == {"t1": 0.0, "t3": 0.0, "t2": 10.0, "t4": 10.0}
+
+
+def test_who_comes_back_at_once_is_expected_to() -> None:
+    """A client that sends the next call when one has ended will go between the calls of somebody else."""
+    queue = Queue()
+    for second in range(0, 120, 10):
+        queue.send("loop", now=float(second))
+        queue.scheduler.finished(queue.run(float(second)), second + 10.0)
+    queue.send("loop", now=120.0)
+    lease, now = queue.run(120.0), 120.0
+    for _ in range(3):
+        queue.send("bob", now=120.0)
+    told = queue.told(now)
+    started: dict[str, float] = {}
+    while len(started) < 3:
+        now += 10.0
+        queue.scheduler.finished(lease, now)
+        if lease.ticket.owner == "loop":
+            queue.send("loop", now=now)
+        lease = queue.run(now)
+        if lease.ticket.owner == "bob":
+            started[lease.ticket.id] = now - 120.0
+    assert told == started == {"t14": 10.0, "t15": 20.0, "t16": 40.0}
+
+
+def test_who_usually_stays_away_for_long_is_not_expected() -> None:
+    """Nobody knows when a person who reads and thinks asks again."""
+    queue = Queue()
+    for now in range(0, 600, 50):
+        queue.send("slow", now=float(now))
+        queue.scheduler.finished(queue.run(float(now)), now + 10.0)
+    queue.send("slow", now=600.0)
+    queue.run(600.0)
+    for _ in range(3):
+        queue.send("bob", now=600.0)
+    assert list(queue.told(600.0).values()) == [10.0, 20.0, 30.0]
+
+
+@pytest.mark.parametrize("unknown", ["its own model", "what runs", "what waits", "a load"])
+def test_a_guess_is_not_told(unknown: str) -> None:
+    """Five calls of every model that counts, and one load of it, have to have been seen."""
+    queue = Queue(stay_s=0.0)
+    queue.teach("alice", *[10.0] * 4, model="rare")
+    if unknown == "a load":
+        queue.teach("alice", 10.0, model="rare")
+    queue.scheduler.set_resident("gpu", ["m"] if unknown == "a load" else ["m", "rare"], 0.0)
+    queue.send("alice", model="rare" if unknown == "what runs" else "m")
+    queue.run(0.0)
+    if unknown == "what waits":
+        queue.send("carol", model="rare")
+    last = queue.send("bob", model="rare" if unknown in ("its own model", "a load") else "m")
+    assert queue.scheduler.forecast(last, 1.0).eta_s is None
+    queue.teach("alice", 10.0, model="rare")
+    queue.scheduler.habits.loaded("rare", 5.0)
+    assert queue.scheduler.forecast(last, 1.0).eta_s is not None
+
+
+def test_a_long_wait_is_told_no_further_than_it_is_of_use() -> None:
+    """What starts in more than ten minutes is told to start then."""
+    queue = Queue()
+    for _ in range(80):
+        queue.send("alice")
+    told = list(queue.told().values())
+    assert told[:61] == [10.0 * place for place in range(61)]
+    assert told[61:] == [forecast.LONGEST_S] * 19
 
 
 @pytest.mark.parametrize("trouble", ["paused", "down", "draining"])
@@ -137,22 +226,31 @@ def test_a_call_can_be_forecast_before_it_comes(owner: str, position: int) -> No
     for _ in range(3):
         queue.send("alice")
     queue.send("bob")
-    queue.scheduler.pick(0.0)
-    queue.scheduler.pick(0.0)
+    queue.grant(0.0)
     expected = queue.scheduler.forecast_new(owner, FRONT, "m", Lane.GENERATE, 0.0)
-    assert expected.position == queue.scheduler.forecast(queue.send(owner), 0.0).position == position
+    assert expected == Forecast(position=position, eta_s=10.0 * (position + 1))
+    assert expected == queue.scheduler.forecast(queue.send(owner), 0.0)
 
 
 def test_lanes_do_not_wait_for_each_other() -> None:
-    """Generations before an embedding do not delay it."""
+    """Generations before an embedding do not delay it; they stand in lines of their own."""
     queue = Queue()
     queue.scheduler.add_backend("embed", slots=2, lane=Lane.EMBED)
     queue.scheduler.set_resident("embed", ["m"], 0.0)
     for _ in range(5):
         queue.send("alice")
-    assert queue.scheduler.forecast_new("alice", FRONT, "m", Lane.EMBED, 0.0) == Forecast(
-        position=0, eta_s=0.0
-    )
+    queue.run(0.0)
+    embedding = queue.scheduler.forecast_new("alice", FRONT, "m", Lane.EMBED, 0.0)
+    assert embedding == Forecast(position=0, eta_s=0.0)
+    queue.send("alice", lane=Lane.EMBED)
+    rows = queue.scheduler.snapshot(0.0).waiting
+    assert [(row.id, row.position) for row in rows] == [
+        ("t2", 1),
+        ("t3", 2),
+        ("t4", 3),
+        ("t5", 4),
+        ("t6", 1),
+    ]
 
 
 def test_deep_debt_takes_no_time_to_forecast() -> None:
@@ -165,16 +263,6 @@ def test_deep_debt_takes_no_time_to_forecast() -> None:
     assert queue.order() == ["t2", "t1"] == queue.served()
 
 
-def test_the_work_before_an_owners_last_call_tells_its_pace() -> None:
-    """The time to an owner's youngest call counts what runs and what is served before it."""
-    queue = Queue()
-    for owner in ("alice", "bob", "bob"):
-        queue.send(owner)
-    queue.grant(0.0)
-    queue.send("alice")
-    assert queue.scheduler.refuse_own("bob", FRONT, 4.0) == pytest.approx(1.25 * (6.0 + 20.0) / 2)
-
-
 def test_newcomers_with_credit_left_take_turns() -> None:
     """Owners in NEW alternate while their first quantum lasts, and the forecast knows it."""
     queue = Queue()
@@ -183,66 +271,3 @@ def test_newcomers_with_credit_left_take_turns() -> None:
     for owner in ("a", "a", "b", "b"):
         queue.send(owner)
     assert queue.order() == ["t1", "t3", "t2", "t4"] == queue.served()
-
-
-@pytest.mark.parametrize("owner", ["a", "b", "c"])
-def test_what_an_admission_asks_agrees_with_the_queue_played_forward(owner: str) -> None:
-    """The closed formula and the play agree on a queue of several owners, to half a call."""
-    queue = Queue(slots=2)
-    queue.scheduler.set_owner("b", weight=2.0)
-    for name, calls in (("a", 6), ("b", 5), ("c", 2)):
-        for _ in range(calls):
-            queue.send(name)
-    for _ in range(2):
-        queue.grant(0.0)
-    played = queue.scheduler.forecast_new(owner, FRONT, "m", Lane.GENERATE, 4.0).eta_s
-    assert played is not None
-    assert queue.scheduler.starts_in_s(owner, FRONT, "m", Lane.GENERATE, 4.0) == pytest.approx(
-        played, abs=5.0
-    )
-
-
-def test_what_an_admission_asks_goes_by_the_owners_pace_and_the_load() -> None:
-    """A measured pace tells the time; a model that is not loaded adds its load."""
-    queue = Queue()
-    queue.scheduler.learn_load("other", 30.0)
-    for _ in range(5):
-        queue.send("alice")
-    for now in (0.0, 20.0):
-        queue.grant(now)
-        queue.scheduler.finished(next(iter(queue.scheduler.accounts.leases)), now + 20.0)
-    for model, load_s in (("m", 0.0), ("other", 30.0)):
-        about = queue.scheduler.starts_in_s("alice", FRONT, model, Lane.GENERATE, 40.0)
-        assert about == queue.scheduler.forecast_new("alice", FRONT, model, Lane.GENERATE, 40.0).eta_s
-        assert about == pytest.approx(4 * 20.0 - 20.0 + load_s)
-
-
-def test_what_an_admission_asks_is_rather_too_soon_in_a_crowd() -> None:
-    """Only some flows are looked at, so nobody is turned away for work that was guessed."""
-    queue = Queue()
-    for _ in range(3):
-        for number in range(200):
-            queue.send(f"o{number}")
-    about = queue.scheduler.starts_in_s("o0", FRONT, "m", Lane.GENERATE, 0.0)
-    played = queue.scheduler.forecast_new("o0", FRONT, "m", Lane.GENERATE, 0.0).eta_s
-    assert about is not None
-    assert played is not None
-    assert 600.0 < about < played
-
-
-def test_the_other_class_is_waited_for_by_its_weight() -> None:
-    """A background call also waits for the interactive calls that go before it, and only for those."""
-    queue = Queue()
-    queue.send("batch", service=BACK)
-    for _ in range(4):
-        queue.send("alice")
-    about = queue.scheduler.starts_in_s("batch", BACK, "m", Lane.GENERATE, 0.0)
-    assert about == queue.scheduler.forecast_new("batch", BACK, "m", Lane.GENERATE, 0.0).eta_s == 50.0
-
-
-def test_no_time_is_told_at_admission_when_nothing_can_start() -> None:
-    """A paused queue tells no time, a free slot is now."""
-    queue = Queue()
-    assert queue.scheduler.starts_in_s("alice", FRONT, "m", Lane.GENERATE, 0.0) == 0.0
-    queue.scheduler.set_paused(True, 0.0)
-    assert queue.scheduler.starts_in_s("alice", FRONT, "m", Lane.GENERATE, 0.0) is None

@@ -5,6 +5,7 @@ import pytest
 from gpushare.core import views
 from gpushare.core.model import Lane, Service
 from gpushare.core.scheduler import Params, Scheduler, ShareView, Ticket
+from tests.unit.queue import Queue
 
 
 def share(used_s: float, due_s: float) -> ShareView:
@@ -41,15 +42,15 @@ def test_a_snapshot_shows_who_runs_and_who_waits() -> None:
 
 def test_only_the_calls_that_are_next_are_told_a_time() -> None:
     """In a long queue the rest stand by age, each with a place and without a time."""
-    scheduler = Scheduler(Params(quantum=5.0))
-    scheduler.add_backend("gpu", slots=1)
+    queue = Queue()
+    queue.teach("o0", 1.0)
     most = views.FORECAST_MOST
     for number in range(most + 3):
-        scheduler.add(ticket(f"t{number}", f"o{number % 3}"), float(number))
-    rows = scheduler.snapshot(500.0).waiting
+        queue.send("o0", now=float(number))
+    rows = queue.scheduler.snapshot(500.0).waiting
     assert [row.position for row in rows] == list(range(1, most + 4))
     assert [row.eta_s is None for row in rows] == [False] * most + [True] * 3
-    assert {row.id for row in rows} == {f"t{number}" for number in range(most + 3)}
+    assert {row.id for row in rows} == {f"t{number}" for number in range(1, most + 4)}
     assert [row.since for row in rows[most:]] == sorted(row.since for row in rows[most:])
 
 
