@@ -59,7 +59,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         upstream=_make_upstream(config, life),
         ollama=ollama,
         monitor=monitor,
-        observers=(stats.record, lambda record: logs.log_record(stats.closed(record))),
+        observers=(stats.record, lambda record: logs.log_record(record, stats.closed)),
         clock=clock,
         wall=time.time,
     )

@@ -80,14 +80,19 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
 
 
-def log_record(record: Record) -> None:
+def log_record(record: Record, closed: Callable[[Record], Record]) -> None:
     """Logs one finished call: at debug what was refused before the queue, at info everything else.
 
     Timers of phases that were not reached are left out.
+
+    Args:
+        record: the call's.
+        closed: replaces what a client can make up; asked only if the line is written.
     """
     level = logging.INFO if record.admitted else logging.DEBUG
-    if not _log.is_enabled_for(level):
+    if not _enabled(level):
         return
+    record = closed(record)
     waited_s = record.waited_s
     facts = {
         "request": record.request_id,
@@ -116,6 +121,11 @@ def log_record(record: Record) -> None:
         "delivered": record.delivered,
     }
     _log.log(level, "request.done", **{name: value for name, value in facts.items() if value is not None})
+
+
+def _enabled(level: int) -> bool:
+    """Whether lines of a level are written; asking a logger would first make one."""
+    return bool(structlog.get_config()["wrapper_class"].is_enabled_for(None, level))
 
 
 @dataclass(slots=True)

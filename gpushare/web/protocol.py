@@ -235,6 +235,11 @@ class ClientConnection(RequestHandler):
         super()._pause_transport_reading()
         self._watch_pause()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Reads again if reading was stopped; aiohttp asks for it at every body, stopped or not."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _watch_pause(self) -> None:
         if self._blind_timer is None:
             request = self._current_request if self._is_waiting() else None

@@ -660,9 +660,9 @@ async def test_cleanup_closes_idle(bench: Bench) -> None:
 
 INTERNALS = """
 _messages _request_count _current_request _task_handler _waiter _close _force_close _reading_paused
-_buffer_paused _lingering_time _drain_helper _pause_transport_reading connection_made connection_lost
-data_received eof_received pause_writing resume_writing start finish_response handle_error log_exception
-force_close writing_paused _upgraded
+_buffer_paused _lingering_time _drain_helper _pause_transport_reading resume_reading connection_made
+connection_lost data_received eof_received pause_writing resume_writing start finish_response handle_error
+log_exception force_close writing_paused _upgraded
 """
 
 
@@ -675,6 +675,7 @@ def test_internals(name: str) -> None:
 def test_calls_between_internals() -> None:
     """The library still reaches its transport through the methods that are overridden."""
     assert names_in(BaseProtocol, "pause_reading") >= {"_pause_transport_reading"}
+    assert names_in(BaseProtocol, "pause_reading") >= {"_reading_paused"}
     assert names_in(BaseProtocol, "_pause_reading_for_buffer") >= {"_pause_transport_reading"}
     handles = names_in(RequestHandler, "_handle_request")
     assert handles >= {"finish_response", "handle_error", "_current_request"}
