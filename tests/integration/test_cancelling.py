@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
 from gpushare.sim import State
 from tests.conformance.tools import DIALECTS, body_of, busy, calls, error_of, frames, know_models, last_done
 from tests.harness import Gate, chat
+from tests.unit.web.browser import browser
 
 LONG = "#sim:tokens=3000,delay_ms=2"
 
@@ -127,3 +129,47 @@ async def test_only_calls_of_the_queue_are_cancelled(gate: Gate) -> None:
     assert (await cancel(gate, headers["X-Gpushare-Request"]))[0] == 404
     status, headers, _ = await gate.request("GET", "/gpushare/v1/queue/r_1")
     assert (status, headers["Allow"]) == (405, "DELETE")
+
+
+async def test_the_page_cancels_what_waits_and_what_runs(gate: Gate) -> None:
+    """A browser without scripts: sign in, see both calls, end both by their buttons."""
+    await know_models(gate)
+    async with browser(gate.url) as person, asyncio.TaskGroup() as tasks:
+        await person.sign_in(gate.keys["alice"])
+        running = tasks.create_task(gate.post("/api/chat", chat(LONG)))
+        entry = await gate.sim.arrived(0, path="/api/chat")
+        await entry.reached(State.STREAMING)
+        waiting = tasks.create_task(gate.post("/v1/chat/completions", chat("waits")))
+        await gate.waiting(1)
+        first, second = buttons((await person.get("/me")).text)
+        shown = await person.post("/me/cancel", {"id": second, "next": "/me"})
+        assert (shown.status, shown.location) == (303, "/me?cancelled=yes")
+        assert (await waiting)[0] == 410
+        assert "The request is cancelled." in (await person.get(shown.location)).text
+        assert (await person.post("/me/cancel", {"id": first, "next": "/me"})).location == "/me?cancelled=yes"
+        await entry.reached(State.CANCELLED)
+        assert b"cancelled" in (await running)[2].splitlines()[-1]
+        assert buttons((await person.get("/me")).text) == []
+        assert (await person.post("/me/cancel", {"id": first, "next": "/me"})).location == "/me?cancelled=no"
+    assert calls(gate) == [entry]
+
+
+async def test_the_page_cancels_nobody_else_s_call(gate: Gate) -> None:
+    """A foreign id, a form from elsewhere and a revoked key end nothing; an admin may end any call."""
+    await know_models(gate)
+    async with browser(gate.url) as person, browser(gate.url) as admin, asyncio.TaskGroup() as tasks:
+        await person.sign_in(gate.keys["alice"])
+        await admin.sign_in(gate.keys["root"])
+        call = tasks.create_task(gate.post("/api/chat", chat("#sim:ttft_ms=60000"), who="bob"))
+        await (await gate.sim.arrived(0, path="/api/chat")).reached(State.PROMPT)
+        fields = {"id": live_id(gate, "bob"), "next": "/me"}
+        assert (await person.post("/me/cancel", fields)).location == "/me?cancelled=no"
+        assert (await admin.post("/me/cancel", fields, Origin="https://evil.example")).status == 403
+        assert not call.done()
+        assert (await admin.post("/me/cancel", fields)).location == "/me?cancelled=yes"
+        assert (await call)[0] == 410
+
+
+def buttons(page: str) -> list[str]:
+    """Returns the ids of the calls that a page can end."""
+    return re.findall(r'name="id" value="(\w+)"', page)

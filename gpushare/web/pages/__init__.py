@@ -9,12 +9,13 @@ from aiohttp import web
 
 from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
-from gpushare.web.pages.cancel import cancel_json
+from gpushare.web.pages.cancel import cancel, cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
 from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, ready_probe
 from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.login import login, login_page, logout
+from gpushare.web.pages.me import me_page
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
 from gpushare.web.pages.whoami import whoami_json
@@ -34,6 +35,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
         "/": root,
         "/status": status_page,
         "/connect": connect_page,
+        "/me": me_page,
         "/connect/{tool}": tool_page,
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/connecting": connecting_json,
@@ -49,6 +51,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
         "/login": form(login, show=login_page),
         "/logout": form(logout),
         "/welcome/{token}": form(welcome, show=welcome_page),
+        "/me/cancel": form(cancel),
         "/me/key": form(replace_key),
         "/gpushare/v1/queue/{id}": by_method(DELETE=cancel_json),
     }

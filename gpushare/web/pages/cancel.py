@@ -9,7 +9,10 @@ from aiohttp import web
 
 from gpushare.core.errors import KeyMissing, RequestUnknown
 from gpushare.web.callers import base_url
+from gpushare.web.pages.forms import Fields, go_to
+from gpushare.web.pages.login import local_page
 from gpushare.web.pages.render import PAGE_HEADERS
+from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, PRINCIPAL
 
 
@@ -28,3 +31,22 @@ async def cancel_json(request: web.Request) -> web.Response:
         raise RequestUnknown
     body = msgspec.json.encode({"schema": "gpushare.cancelled/1", "id": request_id})
     return web.Response(body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS)
+
+
+async def cancel(request: web.Request, fields: Fields) -> web.Response:
+    """Ends a call for the viewer of a page, who is told there what came of it."""
+    page = local_page(fields.get("next", ""))
+    who = viewer(request)
+    if who is None:
+        return go_to(f"/login?next={page}")
+    ended = request.app[PARTS].gateway.cancel(fields.get("id", ""), who)
+    return go_to(f"{page}?cancelled={'yes' if ended else 'no'}")
+
+
+def told(request: web.Request) -> str:
+    """Returns what a page says first after ``cancel`` has led to it, else an empty text."""
+    sentences = {
+        "yes": "The request is cancelled.",
+        "no": "The request had ended before it could be cancelled.",
+    }
+    return sentences.get(request.query.get("cancelled", ""), "")
