@@ -116,6 +116,7 @@ def _make_slots(config: Config, ring: KeyRing, life: Life) -> LocalSlots:
         slots.resize(EMBED_BACKEND, new.queue.embedding_slots)
 
     life.on_reload.append(adopt)
+    life.checks["scheduler"] = lambda: not slots.is_stuck()
     return slots
 
 

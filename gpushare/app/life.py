@@ -17,11 +17,13 @@ class Life:
     ``tasks`` are started with the server and cancelled before its end.  ``on_reload`` is called with a new
     configuration; an entry that raises has changed nothing, and the whole reload is undone.  ``on_drain`` is
     called first thing when the server closes down, while every connection still works.  Neither may wait.
-    ``on_stop`` is awaited when nothing is served any more.
+    ``on_stop`` is awaited when nothing is served any more.  ``checks`` tell, by name, whether a part makes
+    progress; they may not wait either, and while one says no, the service manager's watchdog is not fed.
     """
 
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     on_reload: list[Callable[[Config], None]] = field(default_factory=list)
+    checks: dict[str, Callable[[], bool]] = field(default_factory=dict)
     on_drain: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
@@ -41,6 +43,10 @@ class Life:
                 adopt(old)
             raise
 
+    def failing(self) -> tuple[str, ...]:
+        """Returns the names of the checks that say no, or cannot say anything."""
+        return tuple(name for name, check in self.checks.items() if not _says_yes(check))
+
     def close_down(self) -> None:
         """Calls what waits for the beginning of the end; once, however often it is asked for."""
         while self.on_drain:
@@ -50,3 +56,10 @@ class Life:
         """Awaits what waits for the end of everything, the newest entry first."""
         while self.on_stop:
             await self.on_stop.pop()()
+
+
+def _says_yes(check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    except Exception:  # noqa: BLE001 - a part that cannot tell is a part that fails
+        return False

@@ -14,10 +14,12 @@ import structlog
 
 from gpushare import __version__
 from gpushare.app.reload import Read, Reload
-from gpushare.app.serving import running
+from gpushare.app.serving import Running, running
+from gpushare.app.supervision import Supervision
 from gpushare.core.config import Config
 from gpushare.edge import logs
-from gpushare.edge.files import KeyFile
+from gpushare.edge.files import KeyFile, hold_state
+from gpushare.edge.systemd import take_listeners, take_notifier
 
 GC_THRESHOLD = 50_000  # allocations between young collections: fewer pauses on the path of a token
 
@@ -59,33 +61,56 @@ def serve(config: Config, key_file: KeyFile, read: Read) -> None:
 
     Args:
         config: to start with.
-        key_file: watched for changed keys.
+        key_file: watched for changed keys; its folder is the state directory, held against other servers.
         read: gives settings and keys anew, on SIGHUP.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: the address cannot be bound, or what was handed over cannot be listened on.
+        ConfigErrors: the state directory, the keys or a secret cannot be used.
+        StateInUse: another server uses the state directory.
     """
     logs.configure(config.log)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with hold_state(key_file.path.parent), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, key_file, read))
 
 
 async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
     signals = Signals()
     signals.catch()
+    notifier = take_notifier(os.environ, os.getpid())
+    handed_over = take_listeners(os.environ, os.getpid())
     host, port = config.server.address
-    async with running(config, key_file, host=host, port=port) as server, asyncio.TaskGroup() as tasks:
-        server.life.on_reload.append(lambda new: logs.configure(new.log))
-        reload = Reload(server.parts, server.life, read)
-        signals.on_hangup = reload.ask
-        reloading = tasks.create_task(reload.run())
+    async with (
+        running(config, key_file, host=host, port=port, handed_over=handed_over) as server,
+        asyncio.TaskGroup() as tasks,
+    ):
         _quiet_collector()
         _log.info("server.started", version=__version__, address=server.url, ollama=config.ollama.url)
+        if server.handed_over and (server.host, server.port) != (host, port):
+            _log.warning("listen.overruled", address=server.url)
+        server.life.on_reload.append(lambda new: logs.configure(new.log))
+        supervision = Supervision(server, notifier)
+        reload = Reload(server.parts, server.life, read, supervision)
+        signals.on_hangup = reload.ask
+        background = [
+            tasks.create_task(reload.run()),
+            tasks.create_task(_announce(server, supervision)),
+            tasks.create_task(supervision.watch()),
+        ]
         await signals.stop.wait()
         _log.info("server.draining", running=len(server.parts.gateway.live))
+        supervision.closing_down()
         await server.drain(server.parts.config.server.shutdown_grace, hurry=signals.hurry)
-        reloading.cancel()
+        for task in background:
+            task.cancel()
     _log.info("server.stopped")
+
+
+async def _announce(server: Running, supervision: Supervision) -> None:
+    """Says that the server serves once Ollama was asked for the first time, whether it answered or not."""
+    await server.parts.monitor.probed.wait()
+    if not server.parts.draining:
+        supervision.serving()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -6,6 +6,7 @@ all of it changes in one step of the loop, or nothing does.
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -22,6 +23,17 @@ READ_TIMEOUT_S = 5.0  # a file system may hang; the loop does not wait for it
 Read = Callable[[], tuple[Config, KeyRing]]
 """Reads settings and keys anew, raising ``ConfigErrors``; called in a thread of its own."""
 
+
+class Announce(Protocol):
+    """Whoever tells the service manager how the server is."""
+
+    def reloading(self) -> None:
+        """A reload begins."""
+
+    def serving(self) -> None:
+        """The reload has ended, one way or the other, and the server serves."""
+
+
 _log = structlog.get_logger()
 
 
@@ -32,13 +44,23 @@ class Reload:
         parts: whose configuration and keys are replaced.
         life: told of the new configuration.
         read: where both come from.
+        announce: told when a reload begins, and when the server serves on.
         timeout_s: how long reading may take.
     """
 
-    def __init__(self, parts: Parts, life: Life, read: Read, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        life: Life,
+        read: Read,
+        announce: Announce,
+        *,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
         self._parts = parts
         self._life = life
         self._read = read
+        self._announce = announce
         self._timeout_s = timeout_s
         self._asked = asyncio.Event()
 
@@ -58,6 +80,7 @@ class Reload:
         parts = self._parts
         if parts.draining:
             return  # nothing that could change would still matter
+        self._announce.reloading()
         try:
             async with asyncio.timeout(self._timeout_s):
                 config, ring = await asyncio.to_thread(self._read)
@@ -73,3 +96,5 @@ class Reload:
             parts.config_rejected = False
             apply_keys(parts, ring)
             _log.info("config.loaded", changed=change.changed, restart=change.kept)
+        if not parts.draining:
+            self._announce.serving()

@@ -5,8 +5,9 @@ Called by: ``app.process`` for the service; the demo and the tests use ``running
 
 import asyncio
 import os
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,17 @@ from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
-from gpushare.web.connections import make_listener
+from gpushare.web.connections import make_listener, tune_listener
 from gpushare.web.parts import Parts
-from gpushare.web.server import make_runner
+from gpushare.web.server import ClientRunner, make_runner
 from gpushare.web.sessions import Sessions
 
 DRAIN_POLL_S = 0.05
 SECOND_SIGNAL_GRACE_S = 5.0
+LAST_ANSWERS_S = 2.0
+"""How long who has just connected may take to ask and be told that the server closes down."""
+BACKLOG = 512
+"""Connections the kernel keeps until they are taken, which during a restart takes seconds."""
 CLEANUP_TIMEOUT_S = 2.0  # the library may use it twice; by then everything of ours has ended
 
 _log = structlog.get_logger()
@@ -35,12 +40,18 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway that serves at ``host``:``port``."""
+    """A gateway that serves at ``host``:``port``.
+
+    ``handed_over`` tells that the listener outlives this process: what connects to it at the end is for the
+    next one.
+    """
 
     parts: Parts
     life: Life
+    runner: ClientRunner
     host: str
     port: int
+    handed_over: bool
 
     @property
     def url(self) -> str:
@@ -55,6 +66,8 @@ class Running:
             hurry: when set, at most five more seconds are left.
         """
         parts = self.parts
+        if self.handed_over:
+            await self.runner.stop_listening()
         self.life.close_down()
         parts.slots.drain()
         deadline = time.monotonic() + grace_s
@@ -64,13 +77,34 @@ class Running:
                 deadline = min(deadline, time.monotonic() + SECOND_SIGNAL_GRACE_S)
                 hurry = None
         parts.gateway.cut(lambda _: True, Restarting)
+        await self.runner.stop_listening()
+        await self._answer_the_last()
+
+    async def _answer_the_last(self) -> None:
+        """Lets every connection that was made have an answer: closed sooner, it would be reset."""
+        end = time.monotonic() + LAST_ANSWERS_S
+        await asyncio.sleep(DRAIN_POLL_S)  # what the kernel has just given us becomes a connection
+        while self.runner.unanswered() and time.monotonic() < end:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(DRAIN_POLL_S)
 
 
 @asynccontextmanager
 async def running(
-    config: Config, key_file: KeyFile, *, host: str = "127.0.0.1", port: int = 0
+    config: Config,
+    key_file: KeyFile,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    handed_over: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Running]:
-    """Serves for the length of the block; port 0 takes any free one.
+    """Serves for the length of the block.
+
+    Args:
+        config: the settings.
+        key_file: who has a key; watched for changes.
+        host: where to listen.
+        port: 0 takes any free one.
+        handed_over: listeners of the service manager, used in place of an own one.
 
     Raises:
         OSError: the address cannot be bound.
@@ -89,11 +123,15 @@ async def running(
     parts.connections = runner.connections
     await runner.setup()
     try:
-        listener = make_listener(host, port)
-        await web.SockSite(runner, listener).start()
+        for listener in handed_over:
+            tune_listener(listener)
+        listeners = handed_over or [make_listener(host, port)]
+        address, at_port = listeners[0].getsockname()[:2]
+        for listener in listeners:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(run()) for run in life.tasks]
-            yield Running(parts, life, *listener.getsockname()[:2])
+            yield Running(parts, life, runner, address, at_port, handed_over=bool(handed_over))
             for task in background:
                 task.cancel()
     finally:

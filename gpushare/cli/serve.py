@@ -6,6 +6,7 @@ from gpushare.cli.options import Setup, config_option, read_setup
 from gpushare.cli.terminal import ExitCode, Failure, note
 from gpushare.core.config import Config, warnings
 from gpushare.core.keys import KeyRing
+from gpushare.edge.files import StateInUse
 
 
 @click.command
@@ -22,6 +23,13 @@ def serve(config_path: str | None, listen: str | None) -> None:
 
     try:
         app.serve(setup.config, setup.keys, lambda: _read_again(setup, config_path, listen))
+    except StateInUse as error:
+        raise Failure(
+            "already-running",
+            f"another gpushare (process {error.pid}) uses the state directory {error.folder}",
+            exit_code=ExitCode.FAILED,
+            hint="one server for each state directory: state.dir in the configuration",
+        ) from error
     except OSError as error:
         where = setup.config.server.listen
         raise Failure(

@@ -66,10 +66,12 @@ def read_text(path: Path) -> str:
     """Returns the text of a settings file.
 
     Raises:
-        ConfigErrors: it cannot be read, or is not UTF-8 text of a sensible size.
+        ConfigErrors: it cannot be read, everybody may change it, or it is not UTF-8 text of a sensible size.
     """
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                raise _unusable(path, "everybody may write in it", f"fix: chmod o-w {path}")
             return _decoded(file.read(_BIGGEST + 1), path)
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from error
@@ -108,15 +110,58 @@ def make_private_dir(path: Path) -> None:
     """Makes the state directory, 0700, if it is not there.
 
     Raises:
-        ConfigErrors: it cannot be made, or people other than its owner may write in it.
+        ConfigErrors: it cannot be made, is somebody else's, or people other than its owner may write in it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError as error:
         raise _unusable(path, f"cannot be used as the state directory ({error.strerror})") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if os.geteuid() not in (0, found.st_uid):
+        raise _unusable(
+            path, "the state directory belongs to another user", f"fix: chown {os.geteuid()} {path}"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise _unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
+
+
+class StateInUse(Exception):
+    """Another server uses the state directory; ``pid`` is its process, as it noted it."""
+
+    def __init__(self, folder: Path, pid: str) -> None:
+        super().__init__(folder, pid)
+        self.folder = folder
+        self.pid = pid
+
+
+@contextmanager
+def hold_state(folder: Path) -> Iterator[None]:
+    """Keeps every other server off a state directory; the system lets go when the process ends, however.
+
+    The lock is one that a child process does not inherit: no child that outlives the server holds it.
+
+    Raises:
+        ConfigErrors: as ``make_private_dir``.
+        StateInUse: another server holds it.
+    """
+    make_private_dir(folder)
+    path = folder / "server.lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(path, f"cannot be written ({error.strerror})") from error
+    try:
+        _give_to_owner(handle, folder)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            noted = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
+            raise StateInUse(folder, noted) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_secret(name: str, *, configured: str, folder: Path, env: Mapping[str, str]) -> bytes:

@@ -29,6 +29,8 @@ _Answer = TypeVar("_Answer")
 class Monitor:
     """Polls one Ollama.
 
+    ``probed`` is set once Ollama was asked for the first time, whatever came of it.
+
     Args:
         ollama: the Ollama to ask.
         slots: told which models are resident, for its ``backends``.
@@ -57,6 +59,7 @@ class Monitor:
         self._names: frozenset[str] | None = None
         self._asked_at = float("-inf")
         self.view = OllamaView()
+        self.probed = asyncio.Event()
 
     async def run(self) -> None:
         """Polls until cancelled; while a model is loading, what is in memory is asked more often."""
@@ -70,6 +73,7 @@ class Monitor:
                     await self.poll_resident()
             except Exception:  # noqa: BLE001 - one bad answer must not end the polling
                 _log.exception("monitor.failed")
+            self.probed.set()
             await asyncio.sleep(min(SWAP_POLL_S, self.interval_s))
 
     async def poll(self) -> None:

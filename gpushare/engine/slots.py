@@ -368,6 +368,15 @@ class LocalSlots:
         """Returns where a call of ``who`` would stand if it came now."""
         return self._scheduler.forecast_new(who.owner, who.service, model, Lane.GENERATE, self._clock())
 
+    def is_stuck(self) -> bool:
+        """Whether a slot belongs to nobody, or somebody waits though nothing runs: a fault of ours."""
+        scheduler = self._scheduler
+        held = scheduler.accounts.leases
+        if any(grant.ticket.id not in self._waiters for grant in held):
+            return True
+        granting = any(backend.up and not backend.draining for backend in scheduler.backends.values())
+        return bool(scheduler.n_wait) and not held and granting and not self.paused
+
     @property
     def swap_pending(self) -> bool:
         """Whether a model is being loaded, so that ``/api/ps`` is worth asking often."""

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from gpushare.core.credentials import hides_401
 from gpushare.core.dialects import dialect_of, split_target
 from gpushare.core.errors import (
+    Draining,
     GpushareError,
     Internal,
     MalformedRequest,
@@ -75,8 +76,9 @@ def error_response(request: web.Request, error: GpushareError) -> web.Response:
         hide_401=hides_401(request.headers.get(hdrs.USER_AGENT, "")),
     )
     response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
-    # What was not read cannot be told from a next request, and a rebinding page gets no second one.
-    if request.can_read_body or isinstance(error, WrongHost | MalformedRequest):
+    # What was not read cannot be told from a next request, a rebinding page gets no second one, and who comes
+    # back after a restart needs a new connection anyway.
+    if request.can_read_body or isinstance(error, WrongHost | MalformedRequest | Draining):
         response.force_close()
     return response
 

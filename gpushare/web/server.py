@@ -109,6 +109,21 @@ class ClientRunner(web.AppRunner):
         inner = await super()._make_server()
         return ClientServer(inner, connections=self.connections, api=self._api, app=self.app)
 
+    def unanswered(self) -> int:
+        """Returns how many connections owe an answer, or have just been made and may be about to ask."""
+        found = [] if self.server is None else self.server.connections
+        return sum(_is_owed(cast("ClientConnection", connection)) for connection in found)
+
+    async def stop_listening(self) -> None:
+        """Takes no more connections; those there are go on.  Idempotent."""
+        for site in self.sites:
+            await site.stop()
+
+
+def _is_owed(connection: ClientConnection) -> bool:
+    busy = connection._current_request is not None or connection._in_header  # noqa: SLF001
+    return busy or not connection._request_count  # noqa: SLF001 - it has not asked for anything yet
+
 
 def make_runner(
     app: web.Application,

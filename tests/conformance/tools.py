@@ -228,6 +228,12 @@ def unchunk(body: bytes) -> bytes:
 # --- a gateway in a process of its own --------------------------------------------------------------------
 
 SERVE = "import sys; from gpushare.cli import main; sys.exit(main())"
+TAKE_OVER = """
+import os
+os.dup2(int(os.environ["HANDED_OVER"]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="gpushare.socket")
+"""
+"""Runs before ``SERVE`` in a process that is handed a listener, as a service manager would hand it over."""
 
 
 @dataclass(slots=True)
@@ -262,8 +268,15 @@ class Server:
 
     def processor_s(self) -> float:
         """Returns the processor time it has used, in seconds."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def state(self) -> str:
+        """Returns the letter of its state: ``T`` is stopped."""
+        return self._stat()[0]
+
+    def _stat(self) -> list[str]:
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
 
     def bearer(self, person: str) -> dict[str, str]:
         """Returns the header that carries a person's key."""
@@ -290,17 +303,39 @@ class Server:
 
 @asynccontextmanager
 async def served(
-    folder: Path, ollama_url: str, *, people: Mapping[str, dict[str, Any]], settings: str = "", port: int = 0
+    folder: Path,
+    ollama_url: str,
+    *,
+    people: Mapping[str, dict[str, Any]],
+    settings: str = "",
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[Server]:
-    """Runs ``gpushare serve`` for the block."""
+    """Runs ``gpushare serve`` for the block.
+
+    Args:
+        folder: for settings and keys.
+        ollama_url: the Ollama to use.
+        people: get keys, by name.
+        settings: further TOML text of the configuration.
+        port: to listen on.
+        env: further variables.
+        listener: handed over in place of listening on the port.
+    """
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     keys = {name: _add_key(KeyFile(state), name, fields) for name, fields in people.items()}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    if listener is not None:
+        variables["HANDED_OVER"] = str(listener.fileno())
     config = folder / "config.toml"
     config.write_text(f'[state]\ndir = "{state}"\n[ollama]\nurl = "{ollama_url}"\n{settings}')
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVE, "serve", "-c", str(config), "--listen", f"127.0.0.1:{port}"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        *(sys.executable, "-c", SERVE if listener is None else TAKE_OVER + SERVE),
+        *("serve", "-c", str(config), "--listen", f"127.0.0.1:{port}"),
+        env=variables,
+        pass_fds=() if listener is None else (listener.fileno(),),
         stderr=asyncio.subprocess.PIPE,
     )
     try:

@@ -28,10 +28,21 @@ class Bench:
     life: Life
     log: Sequence[object]
     read: Callable[[], tuple[Config, KeyRing]] = lambda: (NEW, RING)
+    announced: list[str] = field(default_factory=list)
     reload: Reload = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reload = Reload(self.parts, self.life, lambda: self.read(), timeout_s=0.05)  # noqa: PLW0108 - may change
+        self.reload = Reload(self.parts, self.life, self.read_now, self, timeout_s=0.05)
+
+    def read_now(self) -> tuple[Config, KeyRing]:
+        """Reads whatever a test has put there."""
+        return self.read()
+
+    def reloading(self) -> None:
+        self.announced.append("reloading")
+
+    def serving(self) -> None:
+        self.announced.append("serving")
 
     def slots(self) -> int:
         """Returns how many slots there are."""
@@ -60,6 +71,7 @@ async def test_settings_and_keys_change_together(bench: Bench) -> None:
             "restart": ("server.listen",),
         }
     ]
+    assert bench.announced == ["reloading", "serving"]
 
 
 def refuse() -> tuple[Config, KeyRing]:
@@ -74,6 +86,7 @@ async def test_every_problem_is_logged_and_shown(bench: Bench) -> None:
     await bench.reload.once()
     assert bench.parts.config is before
     assert bench.parts.config_rejected
+    assert bench.announced == ["reloading", "serving"]
     assert bench.log == [
         {"event": "config.rejected", "log_level": "error", "problems": ("a.toml: wrong", "b.toml: bad")}
     ]
@@ -113,4 +126,4 @@ async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:
     bench.parts.slots.drain()
     bench.read = refuse
     await bench.reload.once()
-    assert bench.log == []
+    assert (bench.log, bench.announced) == ([], [])

@@ -13,8 +13,10 @@ from gpushare.core.problems import ConfigErrors
 from gpushare.edge.files import (
     KeyFile,
     LoginFile,
+    StateInUse,
     asset,
     find_config,
+    hold_state,
     make_private_dir,
     personal_config,
     read_secret,
@@ -23,6 +25,8 @@ from gpushare.edge.files import (
     state_dir,
     write_text,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 def record(number: int) -> KeyRecord:
@@ -239,6 +243,67 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
     link.symlink_to(path)
     with pytest.raises(ConfigErrors, match="cannot be read"):
         secret(tmp_path, configured=str(link))
+
+
+def test_a_state_directory_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns it could exchange the keys in it; root alone may use everybody's."""
+    make_private_dir(tmp_path / "state")
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path.stat().st_uid or 1) + 1)
+    with pytest.raises(ConfigErrors, match="belongs to another user"):
+        make_private_dir(tmp_path / "state")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    make_private_dir(tmp_path / "state")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from gpushare.edge.files import hold_state
+with hold_state(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_state_directory_is_held_by_one_process(tmp_path: Path) -> None:
+    """Another process is named; the end of it, however it comes, lets go."""
+    state = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(state)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StateInUse) as caught, hold_state(state):
+            pass
+        assert (caught.value.folder, caught.value.pid) == (state, str(other.pid))
+        other.kill()
+    with hold_state(state):
+        assert (state / "server.lock").read_text() == f"{os.getpid()}\n"
+        assert mode(state / "server.lock") == 0o600
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """A disk that takes no files is a problem with a path, not a traceback."""
+    make_private_dir(tmp_path / "state")
+    (tmp_path / "state" / "server.lock").mkdir()
+    with pytest.raises(ConfigErrors, match=r"server.lock: cannot be written"), hold_state(tmp_path / "state"):
+        pass
+
+
+def test_settings_that_everybody_may_write_are_refused(tmp_path: Path) -> None:
+    """Who can write them could send every prompt elsewhere."""
+    path = tmp_path / "config.toml"
+    path.touch()
+    path.chmod(0o664)
+    assert read_text(path) == ""
+    path.chmod(0o666)
+    with pytest.raises(ConfigErrors, match="everybody may write in it"):
+        read_text(path)
 
 
 def test_a_state_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:

@@ -418,3 +418,48 @@ async def test_a_call_that_cannot_start_in_time_is_refused_at_once() -> None:
     assert isinstance(await refused(bench, "a", max_wait_s=2), WouldWaitTooLong)
     release.set()
     await asyncio.gather(*tasks)
+
+
+async def test_a_queue_that_moves_is_not_stuck() -> None:
+    """P40: idle, busy, paused, or behind a backend that is down, all is as it should be."""
+    bench = Bench()
+    assert not bench.slots.is_stuck()
+    release = asyncio.Event()
+    tasks = [asyncio.ensure_future(bench.hold(owner, release)) for owner in "ab"]
+    await settle_loop()
+    assert not bench.slots.is_stuck()
+    bench.slots.pause()
+    release.set()
+    await settle_loop()
+    assert (bench.served, bench.slots.is_stuck()) == (["a"], False)
+    for name in ("b", "e"):
+        bench.scheduler.set_up(name, False, bench.clock.now)
+    bench.slots.resume()
+    assert (bench.served, bench.slots.is_stuck()) == (["a"], False)
+    for name in ("b", "e"):
+        bench.scheduler.set_up(name, True, bench.clock.now)
+    bench.slots.pump()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_queue_in_which_nobody_is_granted_is_stuck() -> None:
+    """P40: a free slot and somebody who waits for it cannot both be there after a step of the loop."""
+    bench = Bench()
+    bench.slots.pump = lambda: None  # type: ignore[method-assign] # the wedge
+    release = asyncio.Event()
+    waiting = asyncio.ensure_future(bench.hold("a", release))
+    await settle_loop()
+    assert bench.slots.is_stuck()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert not bench.slots.is_stuck()
+
+
+async def test_a_slot_that_belongs_to_nobody_is_stuck() -> None:
+    """P40, P1: a lease whose call has gone comes back by itself never."""
+    bench = Bench()
+    bench.slots.settle = lambda *_: None  # type: ignore[method-assign] # the leak
+    release = asyncio.Event()
+    release.set()
+    await bench.hold("a", release)
+    assert bench.slots.is_stuck()
