@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "gpushare.cli.demo",
     "init": "gpushare.cli.init",
     "status": "gpushare.cli.status",
+    "top": "gpushare.cli.top",
     "connect": "gpushare.cli.connect",
     "login": "gpushare.cli.login",
     "logout": "gpushare.cli.login",
