@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from gpushare.core.errors import ForeignForm, GpushareError, InvalidRequest, UnsupportedMedia
 from gpushare.web.callers import is_own_origin
 from gpushare.web.middleware import error_response
-from gpushare.web.pages.render import Handler, Page, by_method, message_page, render
+from gpushare.web.pages.render import PAGE_HEADERS, Handler, Page, by_method, message_page, render
 from gpushare.web.parts import PARTS
 from gpushare.web.sessions import COOKIE
 from gpushare.web.transport import read_body
@@ -89,4 +89,4 @@ def refusal(request: web.Request, error: GpushareError, template: str, page: Pag
 
 def go_to(path: str) -> web.Response:
     """Sends the browser to a page of ours after a form was done, so that a reload does not send it again."""
-    return web.Response(status=303, headers={hdrs.LOCATION: path, hdrs.CACHE_CONTROL: "no-store"})
+    return web.Response(status=303, headers={**PAGE_HEADERS, hdrs.LOCATION: path})
