@@ -29,3 +29,10 @@ class Connecting(Struct, frozen=True, kw_only=True):
     base_url: str
     model: str | None
     context: int | None
+
+
+class Cancelled(Struct, frozen=True, kw_only=True):
+    """``gpushare.cancelled/1``: the call that was ended."""
+
+    schema: str = "gpushare.cancelled/1"
+    id: str

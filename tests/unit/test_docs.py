@@ -234,7 +234,7 @@ def test_every_field_of_the_status_document_is_in_the_table() -> None:
     assert {state.value for state in State} <= ticked(text)
 
 
-@pytest.mark.parametrize("kind", [about.Whoami, about.Connecting])
+@pytest.mark.parametrize("kind", [about.Whoami, about.Connecting, about.Cancelled])
 def test_every_field_of_the_small_documents_is_in_the_table(kind: type[Struct]) -> None:
     """Named as they are written."""
     (row,) = (row for row in rows(section(API, "Small documents")) if f"`{kind.__name__.lower()}`" in row)

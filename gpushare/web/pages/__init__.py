@@ -12,7 +12,7 @@ from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel, cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
 from gpushare.web.pages.forms import form
-from gpushare.web.pages.health import alive_probe, metrics, ready_probe
+from gpushare.web.pages.health import alive_probe, metrics, openapi_json, ready_probe
 from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.me import me_page
@@ -40,6 +40,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/connecting": connecting_json,
         "/gpushare/v1/whoami": whoami_json,
+        "/gpushare/v1/openapi.json": openapi_json,
         "/metrics": metrics,
         "/healthz": alive_probe,
         "/readyz": ready_probe,

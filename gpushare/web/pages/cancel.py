@@ -4,14 +4,14 @@ Rules: a person ends own calls, an admin any; the id of somebody else's call is 
 that is not there.
 """
 
-import msgspec
 from aiohttp import web
 
+from gpushare.core.about import Cancelled
 from gpushare.core.errors import KeyMissing, RequestUnknown
 from gpushare.web.callers import base_url
 from gpushare.web.pages.forms import Fields, go_to
 from gpushare.web.pages.login import local_page
-from gpushare.web.pages.render import PAGE_HEADERS
+from gpushare.web.pages.render import json_answer
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, PRINCIPAL
 
@@ -29,8 +29,7 @@ async def cancel_json(request: web.Request) -> web.Response:
     request_id = request.match_info["id"]
     if not request.app[PARTS].gateway.cancel(request_id, who):
         raise RequestUnknown
-    body = msgspec.json.encode({"schema": "gpushare.cancelled/1", "id": request_id})
-    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS)
+    return json_answer(Cancelled(id=request_id))
 
 
 async def cancel(request: web.Request, fields: Fields) -> web.Response:

@@ -1,13 +1,15 @@
-"""What machines look at: metrics, and whether the server lives and would take a call."""
+"""What machines look at: metrics, health, and the description of our own addresses."""
 
 from ipaddress import ip_address, ip_network
 
 from aiohttp import web
 
+from gpushare import __version__
 from gpushare.core.errors import NetworkDenied, UnknownEndpoint
+from gpushare.core.openapi import description
 from gpushare.core.status import readiness
 from gpushare.web.callers import client_address
-from gpushare.web.pages.render import PAGE_HEADERS
+from gpushare.web.pages.render import PAGE_HEADERS, json_answer
 from gpushare.web.parts import PARTS
 
 
@@ -39,6 +41,11 @@ async def ready_probe(request: web.Request) -> web.Response:
     if obstacle is None:
         return web.Response(text="ok", headers=PAGE_HEADERS)
     return web.Response(status=503, text=obstacle.value, headers=PAGE_HEADERS)
+
+
+async def openapi_json(_request: web.Request) -> web.Response:
+    """Describes our own addresses to programs."""
+    return json_answer(description(__version__))
 
 
 def _is_within(address: str, networks: tuple[str, ...]) -> bool:

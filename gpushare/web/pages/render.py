@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp_jinja2
 import jinja2
@@ -123,7 +124,7 @@ def render(request: web.Request, template: str, page: Page, *, status: int = 200
     return response
 
 
-def json_answer(document: msgspec.Struct) -> web.Response:
+def json_answer(document: msgspec.Struct | dict[str, Any]) -> web.Response:
     """Returns a document as an answer."""
     body = msgspec.json.encode(document)
     return web.Response(body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS)

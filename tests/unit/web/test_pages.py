@@ -5,9 +5,13 @@ import re
 
 import msgspec
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from gpushare.core.openapi import description
 from gpushare.core.status import OllamaView
+from gpushare.edge.files import asset
+from gpushare.web.pages import setup
 from tests.unit import records
 from tests.unit.web.site import HOSTILE, PEOPLE, Site, tags
 
@@ -170,3 +174,12 @@ async def test_metrics_are_for_listed_networks(far_site: Site, closed_site: Site
     status, _, _ = await far_site.get("/metrics", **{"X-Forwarded-For": "10.1.2.3"})
     assert status == 200
     assert (await closed_site.get("/metrics"))[0] == 404
+
+
+def test_every_address_for_programs_is_described() -> None:
+    """What is under ``/gpushare``, the metrics and the probes: each of them, and no other."""
+    app = web.Application()
+    setup(app, templates=asset("templates"), static=asset("static"))
+    routed = {resource.canonical for resource in app.router.resources()}
+    ours = {path for path in routed if path.startswith("/gpushare/")} | {"/metrics", "/healthz", "/readyz"}
+    assert set(description("x")["paths"]) == ours
