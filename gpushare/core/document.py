@@ -50,7 +50,7 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """A call in the queue, in the order the queue would serve it."""
+    """A call in the queue, in the order of service; ``reason`` says why it starts later than told first."""
 
     id: str
     position: int
@@ -60,6 +60,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     since: datetime
     starts_in_s: float | None
     swap: bool
+    reason: str | None = None
     tool: str | UnsetType = UNSET
 
 

@@ -29,11 +29,12 @@ KEYS_KEPT = 512
 class Samples:
     """The last of one kind, in seconds."""
 
-    __slots__ = ("_newest", "_sorted")
+    __slots__ = ("_mean", "_newest", "_sorted")
 
     def __init__(self) -> None:
         self._newest: deque[float] = deque(maxlen=KEPT)
         self._sorted: list[float] | None = None
+        self._mean: float | None = None
 
     def __len__(self) -> int:
         return len(self._newest)
@@ -41,11 +42,13 @@ class Samples:
     def add(self, seconds: float) -> None:
         """Takes one more; the oldest makes room."""
         self._newest.append(seconds)
-        self._sorted = None
+        self._sorted = self._mean = None
 
     def mean(self) -> float:
         """Returns the mean of at least one: what many of them take together, for each."""
-        return sum(self._newest) / len(self._newest)
+        if self._mean is None:
+            self._mean = sum(self._newest) / len(self._newest)
+        return self._mean
 
     def median(self) -> float:
         """Returns the middle of at least one."""
@@ -107,6 +110,11 @@ class Habits:
         """Whether a load of the model was seen."""
         return model in self._loads
 
+    def usual_load_s(self, model: str) -> float | None:
+        """Returns how long a load of the model usually takes, None while none was seen."""
+        seen = self._loads.get(model)
+        return seen.mean() if seen else None
+
     def load_left_s(self, model: str, elapsed_s: float) -> float:
         """Returns what is probably left of a load that has gone on for some time."""
         seen = self._loads.get(model, self._any_load)
@@ -121,6 +129,10 @@ class Habits:
         """Returns the expected length of a call."""
         seen = self._lengths(ticket)
         return seen.mean() if seen else FIRST_ESTIMATE_S
+
+    def usual_s(self, ticket: Ticket) -> float | None:
+        """Returns the usual length of such a call, None while too little is known of its model."""
+        return self.length_s(ticket) if self.knows(ticket.model) else None
 
     def left_s(self, ticket: Ticket, elapsed_s: float) -> float:
         """Returns what is probably left of a call that has run for some time; never nothing."""

@@ -367,8 +367,8 @@ class Scheduler:
         loaded = (model for backend in self.backends.values() for model in backend.resident)
         return QueueView(
             now=now,
-            running=views.running(self.accounts, now),
-            waiting=views.waiting(self._play(now), loaded) if self.n_wait else (),
+            running=views.running(self.accounts, self.habits, now),
+            waiting=views.waiting(self._play(now), self.habits, loaded) if self.n_wait else (),
             shares=shares,
             backends=tuple(views.backend(each) for each in self.backends.values()),
             granted_total=self.granted_total,

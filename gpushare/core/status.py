@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, structs
 
+from gpushare.core import wording
 from gpushare.core.document import (
     Document,
     LastDay,
@@ -26,7 +27,7 @@ from gpushare.core.document import (
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import Principal, ResidentModel
 from gpushare.core.stats import Day
-from gpushare.core.views import QueueView, RunningView, WaitingView
+from gpushare.core.views import QueueView, Reason, RunningView, WaitingView
 
 SOMEBODY = "somebody"
 SPEED_AFTER_S = 1.0  # a speed over less time than this is noise
@@ -282,11 +283,18 @@ def _waiting(picture: Picture, row: WaitingView, audience: Audience) -> Waiting:
         since=picture.at(row.since),
         starts_in_s=_rounded(row.eta_s),
         swap=row.swap,
+        reason=_reason(picture, row.reason, audience) if row.reason else None,
     )
     progress = picture.progress.get(row.id)
     if not audience.sees_details(row.owner) or progress is None:
         return shown
     return structs.replace(shown, tool=progress.tool)
+
+
+def _reason(picture: Picture, reason: Reason, audience: Audience) -> str:
+    own = audience.is_own(reason.owner)
+    who = audience.shown(picture.names.get(reason.owner, reason.owner), own=own)
+    return wording.reason(reason, "your" if own else f"{who}'s")
 
 
 def _model(row: ResidentModel) -> Model:

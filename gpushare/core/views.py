@@ -6,21 +6,45 @@ so it may be kept and handed to any layer; it may be a moment old.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
 from gpushare.core.flows import Ticket
-from gpushare.core.forecast import Play
+from gpushare.core.forecast import Forecast, Play
+from gpushare.core.habits import Habits
 from gpushare.core.model import Lane, Service
 
 FORECAST_MOST = 200  # calls that are told a time: nobody reads more, and each costs
+
+
+class Delay(StrEnum):
+    """What can make an estimate grow."""
+
+    IN_FRONT = "in-front"
+    LOAD = "load"
+    LONGER = "longer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a call starts later than was told first.
+
+    ``owner`` is whose call it is because of, empty for a load; ``used_less``: it comes first by its turn, not
+    by its class.
+    """
+
+    delay: Delay
+    owner: str = ""
+    used_less: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningView:
     """A call that holds a slot.
 
-    ``started_s`` is seconds since the grant; ``swap``: its model still loads.
+    ``started_s`` is seconds since the grant, ``ran_s`` since its model was there; ``swap``: it still loads.
+    ``usual_s`` is how long such calls run, None while that is not known.
     """
 
     id: str
@@ -30,13 +54,17 @@ class RunningView:
     backend: str
     started_s: float
     swap: bool
+    lane: Lane = Lane.GENERATE
+    ran_s: float = 0.0
+    usual_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingView:
     """A call in the queue.  ``since`` is on the scheduler's clock; ``position`` counts from 1.
 
-    ``swap``: its model is not loaded now.
+    ``swap``: its model is not loaded now.  ``usual_s`` is how long such calls run, ``load_s`` how long its
+    model loads, None while that is not known.  ``reason``: why it starts later than was told first.
     """
 
     id: str
@@ -47,6 +75,10 @@ class WaitingView:
     position: int
     eta_s: float | None
     swap: bool
+    lane: Lane = Lane.GENERATE
+    usual_s: float | None = None
+    load_s: float | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +141,7 @@ class QueueCounts:
     jain: float | None
 
 
-def running(accounts: Accounts, now: float) -> tuple[RunningView, ...]:
+def running(accounts: Accounts, habits: Habits, now: float) -> tuple[RunningView, ...]:
     """Returns the calls that hold a slot, oldest grant first."""
     return tuple(
         RunningView(
@@ -120,31 +152,38 @@ def running(accounts: Accounts, now: float) -> tuple[RunningView, ...]:
             backend=lease.backend.name,
             started_s=now - lease.t_grant,
             swap=lease.swap and lease.t_start is None,
+            lane=lease.backend.lane,
+            ran_s=lease.elapsed_s(now),
+            usual_s=habits.usual_s(lease.ticket),
         )
         for lease in accounts.leases
     )
 
 
-def waiting(play: Play, loaded: Iterable[str]) -> tuple[WaitingView, ...]:
+def waiting(play: Play, habits: Habits, loaded: Iterable[str]) -> tuple[WaitingView, ...]:
     """Returns the waiting calls, lane by lane in the order of service.
 
     Beyond the first ``FORECAST_MOST`` they stand by age, without a time.
     """
     resident = frozenset(loaded)
     told = play.forecasts(most=FORECAST_MOST)
-    return tuple(_waiting(ticket, each.position, each.eta_s, resident) for ticket, each in told)
+    return tuple(_waiting(ticket, each, habits, resident) for ticket, each in told)
 
 
-def _waiting(ticket: Ticket, before: int, eta_s: float | None, resident: frozenset[str]) -> WaitingView:
+def _waiting(ticket: Ticket, told: Forecast, habits: Habits, resident: frozenset[str]) -> WaitingView:
+    swap = ticket.model not in resident
     return WaitingView(
         id=ticket.id,
         owner=ticket.owner,
         service=ticket.service,
         model=ticket.model,
         since=ticket.since,
-        position=before + 1,
-        eta_s=eta_s,
-        swap=ticket.model not in resident,
+        position=told.position + 1,
+        eta_s=told.eta_s,
+        swap=swap,
+        lane=ticket.lane,
+        usual_s=habits.usual_s(ticket),
+        load_s=habits.usual_load_s(ticket.model) if swap else None,
     )
 
 

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from gpushare.core.document import Document, State
+from gpushare.core.views import Delay, Reason
 
 NO_ESTIMATE = "no estimate yet"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
@@ -44,6 +45,17 @@ def newcomer(seconds: float | None) -> str:
     if seconds <= 0:
         return "A new request would start at once."
     return f"A new request would start {_within(estimate(seconds))}."
+
+
+def reason(why: Reason, whose: str) -> str:
+    """Returns why something starts later than was told; ``whose`` is as in "bob's"."""
+    match why.delay:
+        case Delay.IN_FRONT:
+            return f"{whose} request came back in front" + (" (has used less)" if why.used_less else "")
+        case Delay.LOAD:
+            return "loads the model first"
+        case Delay.LONGER:
+            return f"{whose} answer is longer than usual"
 
 
 def duration(seconds: float) -> str:

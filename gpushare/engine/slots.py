@@ -29,6 +29,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.keys import OwnerTerms
 from gpushare.core.model import Call, Lane, Outcome, Principal
+from gpushare.core.reasons import Reasons
 from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
 
@@ -157,6 +158,7 @@ class LocalSlots:
         self._people: Mapping[str, OwnerTerms] = {}
         self._waiters: dict[str, HeldSlot] = {}
         self._beside: set[str] = set()
+        self._reasons = Reasons()
         self._pumping = False
         self.draining = False
         self.paused = False
@@ -357,8 +359,8 @@ class LocalSlots:
     # --- what others read ------------------------------------------------------------------------------
 
     def snapshot(self) -> QueueView:
-        """Returns an immutable picture of the queue."""
-        return self._scheduler.snapshot(self._clock())
+        """Returns an immutable picture of the queue, which is taken to be told to people."""
+        return self._reasons.explained(self._scheduler.snapshot(self._clock()))
 
     def counts(self) -> QueueCounts:
         """Returns the figures of the queue, at little cost however long it is."""

@@ -21,7 +21,7 @@ from gpushare.core.status import (
     readiness,
     state_of,
 )
-from gpushare.core.views import QueueView, RunningView, WaitingView
+from gpushare.core.views import Delay, QueueView, Reason, RunningView, WaitingView
 
 NOW = 5000.0
 WALL = datetime(2026, 11, 20, 14, 3, 12, 345678, tzinfo=UTC)
@@ -140,6 +140,7 @@ def test_document_of_an_admin_is_complete() -> None:
         "since": "2026-11-20T14:02:58Z",
         "starts_in_s": 12.3,
         "swap": True,
+        "reason": None,
         "tool": "ollama",
     }
     assert status["gpus"] is None
@@ -162,6 +163,32 @@ def test_details_of_others_are_absent(who: Principal | None) -> None:
     status = seen(who)
     assert status["running"][0].keys().isdisjoint({"tokens", "tokens_per_s", "tool"})
     assert "tool" not in status["waiting"][1]
+
+
+@pytest.mark.parametrize(
+    ("who", "people", "text"),
+    [
+        (ROOT, "hidden", "bob's answer is longer than usual"),
+        (ALICE, "names", "bob's answer is longer than usual"),
+        (ALICE, "initials", "B.'s answer is longer than usual"),
+        (ALICE, "hidden", "somebody's answer is longer than usual"),
+        (None, "names", "somebody's answer is longer than usual"),
+    ],
+)
+def test_a_reason_names_others_as_the_rest_of_the_document_does(
+    who: Principal | None, people: People, text: str
+) -> None:
+    """Who made the estimate grow is shown as everywhere else."""
+    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="bbbbbb"))
+    picture = replace(PICTURE, queue=queue(running("bbbbbb"), late))
+    assert seen(who, picture, people)["waiting"][0]["reason"] == text
+
+
+def test_a_reason_of_ones_own_says_so() -> None:
+    """Somebody's own long answer may delay the next one."""
+    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="aaaaaa"))
+    picture = replace(PICTURE, queue=queue(running("aaaaaa"), late))
+    assert seen(ALICE, picture)["waiting"][0]["reason"] == "your answer is longer than usual"
 
 
 def test_own_requests_have_details() -> None:

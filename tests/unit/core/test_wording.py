@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gpushare.core import wording
 from gpushare.core.document import Document, Ollama, Running, State, Waiting
+from gpushare.core.views import Delay, Reason
 
 NOW = datetime(2026, 11, 20, 14, 3, 12, tzinfo=UTC)
 
@@ -53,6 +54,20 @@ def status(state: State, *, running: int = 0, waiting: int = 0) -> Document:
 def test_estimates_are_coarse(seconds: float | None, words: str) -> None:
     """Estimates are rounded to 5 s below a minute, to 30 s below ten, and end there."""
     assert wording.estimate(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (Reason(delay=Delay.IN_FRONT, used_less=True), "bob's request came back in front (has used less)"),
+        (Reason(delay=Delay.IN_FRONT), "bob's request came back in front"),
+        (Reason(delay=Delay.LOAD), "loads the model first"),
+        (Reason(delay=Delay.LONGER), "bob's answer is longer than usual"),
+    ],
+)
+def test_an_estimate_that_grew_has_one_of_three_reasons(why: Reason, words: str) -> None:
+    """Who is named is the caller's to decide."""
+    assert wording.reason(why, "bob's") == words
 
 
 @given(st.floats(min_value=8.0, max_value=599.9))

@@ -19,8 +19,9 @@ from gpushare.core.errors import (
     WouldWaitTooLong,
 )
 from gpushare.core.keys import OwnerTerms
-from gpushare.core.model import Call, Framing, Lane, Outcome, Principal
-from gpushare.core.scheduler import Params, Scheduler
+from gpushare.core.model import Call, Framing, Lane, Outcome, Principal, Service
+from gpushare.core.scheduler import Params, Scheduler, Ticket
+from gpushare.core.views import Delay, Reason
 from gpushare.engine.slots import HeldSlot, LocalSlots, QueueLimits
 
 
@@ -463,3 +464,20 @@ async def test_a_slot_that_belongs_to_nobody_is_stuck() -> None:
     release.set()
     await bench.hold("a", release)
     assert bench.slots.is_stuck()
+
+
+async def test_a_picture_says_why_an_estimate_grew() -> None:
+    """What was told in one picture is held against what is told in the next."""
+    bench = Bench()
+    ticket = Ticket(id="", owner="a", service=Service.INTERACTIVE, model="m")
+    for _ in range(5):
+        bench.scheduler.habits.took(ticket, 10.0)
+    release = asyncio.Event()
+    tasks = [asyncio.ensure_future(bench.hold(owner, release)) for owner in "ab"]
+    await settle_loop()
+    assert [row.reason for row in bench.slots.snapshot().waiting] == [None]
+    bench.clock.now += 30.0
+    reason = bench.slots.snapshot().waiting[0].reason
+    assert reason == Reason(delay=Delay.LONGER, owner="a")
+    release.set()
+    await asyncio.gather(*tasks)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gpushare.core.openapi import description
 from gpushare.core.status import OllamaView
+from gpushare.core.views import Delay, Reason
 from gpushare.edge.files import asset
 from gpushare.web.pages import setup
 from tests.unit import records
@@ -36,6 +38,16 @@ async def test_page_shows_the_queue(site: Site) -> None:
     assert "A new request would start in about 1 min 30 s." in page
     for words in ("bob", "1. carol", "2. alice (you)", "31 s", "about 25 s", "loads the model first"):
         assert words in page
+
+
+async def test_page_says_why_an_estimate_grew(site: Site) -> None:
+    """The reason stands in the row, with the name as this viewer sees it."""
+    row = replace(site.queue.view.waiting[0], reason=Reason(delay=Delay.LONGER, owner=site.owners["bob"]))
+    site.queue.view = replace(site.queue.view, waiting=(row,))
+    _, _, own = await site.get("/status", "alice")
+    _, _, anonymous = await site.get("/status")
+    assert "bob&#39;s answer is longer than usual" in own
+    assert "somebody&#39;s answer is longer than usual" in anonymous
 
 
 async def test_page_without_a_key_names_nobody(site: Site) -> None:
