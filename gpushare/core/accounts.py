@@ -210,6 +210,33 @@ class Accounts:
         flow = lease.flow
         flow.pop(lease.ticket)
         self._count(lease.ticket, flow, -1)
+        self._hold(lease)
+
+    def idle_flow(self, owner: str, service: Service, now: float) -> Flow | None:
+        """Returns the flow a call may pass through at once, levelled and outside of its ring.
+
+        None while anybody waits, and where the owner has calls running or may have no more.
+        """
+        if self.n_wait:
+            return None
+        self.level(now)
+        if now - self._swept >= FORGET_AFTER_S:
+            self._forget_idle(now)
+        flow = self.flow(owner, service)
+        return flow if flow.where is Where.NONE and not flow.capped else None
+
+    def pass_through(self, lease: Lease, quantum: float) -> None:
+        """Opens a lease whose ticket never waited: what ``enqueue``, ``open_lease`` and its ring would do."""
+        flow = lease.flow
+        ring = self.rings[flow.service]
+        self._activate(flow.owner)
+        ring.enter(flow, quantum)
+        self._hold(lease)
+        ring.retire(flow, quantum)
+
+    def _hold(self, lease: Lease) -> None:
+        """Counts a lease as held and charges its estimate."""
+        flow = lease.flow
         flow.leases.append(lease)
         flow.owner.n_run += 1
         self._opened += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
-from gpushare.core.flows import Lease, Ticket
+from gpushare.core.flows import Flow, Lease, Ticket
 from gpushare.core.model import Lane
 from gpushare.core.turns import Choice, Turn
 
@@ -53,17 +53,35 @@ class Board:
 
     def grant(self, ticket: Ticket, backend: Backend, *, est: float, now: float, quantum: float) -> Lease:
         """Takes a slot and charges the estimate."""
-        flow = self.accounts.flow(ticket.owner, ticket.service)
         embeds = backend.lane is Lane.EMBED  # shares the memory of the other backends
         resident = self.is_resident(ticket.model) if embeds else ticket.model in backend.resident
-        lease = Lease(
-            ticket=ticket, flow=flow, backend=backend, est=est, charged=est, t_grant=now, swap=not resident
-        )
-        backend.take(ticket.model, resident=resident)
+        flow = self.accounts.flow(ticket.owner, ticket.service)
+        lease = _lease(ticket, flow, backend, est=est, now=now, resident=resident)
         self.accounts.open_lease(lease)
         self.accounts.rings[ticket.service].granted(flow, quantum)
         flow.note_grant(now)
         self._note_load(backend, now)
+        return lease
+
+    def open_way(self, ticket: Ticket, now: float) -> tuple[Flow, Backend] | None:
+        """Returns the way of a call that nobody stands before to a slot with its model, if there is one."""
+        if self.swap_pending:
+            return None
+        model, lane = ticket.model, ticket.lane
+        able = [each for each in self.backends.values() if each.lane is lane and model in each.resident]
+        if len(able) != 1 or not able[0].free or not able[0].admits(ticket.want):
+            return None
+        flow = self.accounts.idle_flow(ticket.owner, ticket.service, now)
+        return None if flow is None else (flow, able[0])
+
+    def grant_at_once(
+        self, ticket: Ticket, way: tuple[Flow, Backend], *, est: float, now: float, quantum: float
+    ) -> Lease:
+        """Takes a slot for a ticket that never waited, along an open way."""
+        flow, backend = way
+        lease = _lease(ticket, flow, backend, est=est, now=now, resident=True)
+        self.accounts.pass_through(lease, quantum)
+        flow.note_grant(now)
         return lease
 
     def start(self, lease: Lease, now: float) -> None:
@@ -95,3 +113,11 @@ class Board:
         )
         if model not in waiting_for_load:
             backend.incoming = None
+
+
+def _lease(ticket: Ticket, flow: Flow, backend: Backend, *, est: float, now: float, resident: bool) -> Lease:
+    """Takes a slot."""
+    backend.take(ticket.model, resident=resident)
+    return Lease(
+        ticket=ticket, flow=flow, backend=backend, est=est, charged=est, t_grant=now, swap=not resident
+    )

@@ -179,11 +179,14 @@ class Scheduler:
         """
         if ticket.state is not State.NEW:
             raise ValueError(f"ticket {ticket.id} is {ticket.state}")
+        self._note(ticket, now)
+        self._enqueue(ticket, now)
+
+    def _note(self, ticket: Ticket, now: float) -> None:
         self._seq += 1
         ticket.seq = self._seq
         ticket.since = now
         self.habits.came(ticket, now)
-        self._enqueue(ticket, now)
 
     def _enqueue(self, ticket: Ticket, now: float) -> None:
         ticket.state = State.QUEUED
@@ -247,10 +250,30 @@ class Scheduler:
         if choice is not None:
             ticket, backend = choice
             est = self._estimate(ticket)
-            ticket.lease = self.board.grant(ticket, backend, est=est, now=now, quantum=quantum)
-            ticket.state = State.GRANTED
-            self.granted_total += 1
+            self._granted(self.board.grant(ticket, backend, est=est, now=now, quantum=quantum))
         return choice
+
+    def take_at_once(self, ticket: Ticket, now: float) -> Lease | None:
+        """Grants a slot to a call that nobody stands before: ``add`` and ``pick`` in one step.
+
+        Most calls of a team find a free slot; they need no place in a queue.
+
+        Returns:
+            None, and the ticket is as new, where anybody waits, a model has to be loaded, or the owner has
+            calls running: then it is to be added.
+        """
+        way = self.board.open_way(ticket, now) if self.paused_since is None else None
+        if way is None:
+            return None
+        self._note(ticket, now)
+        est = self._estimate(ticket)
+        return self._granted(self.board.grant_at_once(ticket, way, est=est, now=now, quantum=self.quantum_s))
+
+    def _granted(self, lease: Lease) -> Lease:
+        lease.ticket.lease = lease
+        lease.ticket.state = State.GRANTED
+        self.granted_total += 1
+        return lease
 
     def _stay_s(self) -> float:
         return self.params.stay_s(self.costs.load_s())
@@ -325,12 +348,7 @@ class Scheduler:
         return next(forecast for each, forecast in forecasts if each is ticket)
 
     def _play(self, now: float, extra: Ticket | None = None) -> Play:
-        usual = Usual(
-            quantum=self.quantum_s,
-            stay=self._stay_s,
-            habits=self.habits,
-            charge=self._estimate,
-        )
+        usual = Usual(quantum=self.quantum_s, stay=self._stay_s, habits=self.habits, charge=self._estimate)
         return Play(self.board, usual, now, extra=extra, paused=self.paused_since is not None)
 
     def starts_in_s(self, owner: str, service: Service, model: str, lane: Lane, now: float) -> float | None:
@@ -351,15 +369,7 @@ class Scheduler:
 
     def counts(self) -> QueueCounts:
         """Returns the figures of the queue, without the calls in it."""
-        shares = views.shares(self.accounts)
-        return QueueCounts(
-            waiting=self.n_wait,
-            held=len(self.accounts.leases),
-            granted_total=self.granted_total,
-            released_total=self.released_total,
-            shares=shares,
-            jain=views.jain(shares),
-        )
+        return views.counts(self.accounts, granted=self.granted_total, released=self.released_total)
 
     def snapshot(self, now: float) -> QueueView:
         """Returns an immutable picture of the queue, with times for the calls that are next."""

@@ -206,6 +206,19 @@ def shares(accounts: Accounts) -> tuple[ShareView, ...]:
     )
 
 
+def counts(accounts: Accounts, *, granted: int, released: int) -> QueueCounts:
+    """Returns the figures of the queue, without the calls in it."""
+    rows = shares(accounts)
+    return QueueCounts(
+        waiting=accounts.n_wait,
+        held=len(accounts.leases),
+        granted_total=granted,
+        released_total=released,
+        shares=rows,
+        jain=jain(rows),
+    )
+
+
 def backend(each: Backend) -> BackendView:
     """Returns one backend's picture."""
     return BackendView(
