@@ -179,9 +179,9 @@ class LocalSlots:
         self._refuse_over_limit(who, call.model, lane, max_wait_s=max_wait_s, now=now)
         ticket = Ticket(id=ticket_id, owner=who.owner, service=who.service, model=call.model, lane=lane)
         waiter = HeldSlot(self, ticket, who, added=now, max_wait_s=max_wait_s)
+        self._waiters[ticket_id] = waiter
         waiter.grant = self._scheduler.take_at_once(ticket, now)
         if waiter.grant is None:
-            self._waiters[ticket_id] = waiter
             self._scheduler.add(ticket, now)
         return waiter
 
