@@ -444,10 +444,13 @@ async def test_a_queue_that_moves_is_not_stuck() -> None:
 async def test_a_queue_in_which_nobody_is_granted_is_stuck() -> None:
     """P40: a free slot and somebody who waits for it cannot both be there after a step of the loop."""
     bench = Bench()
-    bench.slots.pump = lambda: None  # type: ignore[method-assign] # the wedge
-    release = asyncio.Event()
-    waiting = asyncio.ensure_future(bench.hold("a", release))
+    first = asyncio.ensure_future(bench.hold("a", release := asyncio.Event()))
     await settle_loop()
+    waiting = asyncio.ensure_future(bench.hold("b", asyncio.Event()))
+    await settle_loop()
+    bench.slots.pump = lambda: None  # type: ignore[method-assign] # the wedge
+    release.set()
+    await first
     assert bench.slots.is_stuck()
     waiting.cancel()
     await asyncio.wait([waiting])
