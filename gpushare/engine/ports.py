@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from gpushare.core.errors import Fault
+from gpushare.core.gpu import GpuReport
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
 
@@ -188,3 +189,14 @@ class OllamaApi(Protocol):
 
     async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
         """Streams a request body without a limit; returns status, content type and body."""
+
+
+class GpuSource(Protocol):
+    """Where GPU numbers come from."""
+
+    async def run(self, tell: Callable[[GpuReport], None]) -> None:
+        """Tells what is read, again and again, until cancelled.
+
+        What cannot be read is a report too: nothing is raised for it, and nothing started here outlives the
+        cancellation.
+        """

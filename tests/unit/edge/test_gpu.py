@@ -1,0 +1,323 @@
+"""The child that asks the driver, as a real process: answers, hangs, deaths, and that none is left."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from gpushare.core.gpu import GpuReading, GpuReport
+from gpushare.edge import gpu
+from gpushare.edge.gpu import ENDED, FAKE_NAME, GARBLED, LONGEST_PAUSE_S, FakeGpus, NvmlGpus
+from tests.unit.edge.nvml_library import CARD, DRIVER_NOT_LOADED, GPU_IS_LOST
+
+DRIVER = Path(__file__).parent / "driver"
+TWO_CARDS = [{**CARD, "uuid": "GPU-1"}, {**CARD, "uuid": "GPU-2", "gpu": 5}]
+
+
+class Machine:
+    """A machine with a made-up driver."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.says(cards=TWO_CARDS)
+
+    def says(self, **description: Any) -> None:
+        """Changes what the driver says from now on."""
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps(description))
+        new.rename(self._file)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A driver with two cards, which children find before the real one."""
+    monkeypatch.setenv("PYTHONPATH", str(DRIVER))
+    monkeypatch.setenv("MADE_UP_DRIVER", str(tmp_path / "driver.json"))
+    return Machine(tmp_path / "driver.json")
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Checks that every child is gone, and not as a zombie either."""
+    yield
+    assert children() == []
+
+
+def children(parent: int = 0) -> list[int]:
+    """Returns the children of a process, of this one unless told otherwise; zombies included."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == (parent or os.getpid()):
+                found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Returns whether a process runs; a zombie whose parent has not looked yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Pauses:
+    """Lets no time pass, and keeps how much would have; the test decides when it goes on."""
+
+    def __init__(self, last: int = 1_000_000) -> None:
+        self.asked: list[float] = []
+        self._last = last
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        if len(self.asked) >= self._last:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.001)
+
+
+Reports = asyncio.Queue[GpuReport]
+
+
+@asynccontextmanager
+async def watched(
+    *,
+    devices: tuple[int, ...] = (),
+    patience_s: float = 30.0,
+    start_patience_s: float = 30.0,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+) -> AsyncIterator[Reports]:
+    """Runs a source for the block and gives what it tells."""
+    source = NvmlGpus(
+        interval_s=2.0,
+        devices=devices,
+        patience_s=patience_s,
+        start_patience_s=start_patience_s,
+        sleep=sleep or Pauses().sleep,
+    )
+    reports: Reports = asyncio.Queue()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(source.run(reports.put_nowait))
+        yield reports
+        running.cancel()
+
+
+async def until(reports: Reports, wanted: Callable[[GpuReport], object]) -> GpuReport:
+    """Returns the next report of a kind; the limit only ends a broken test."""
+    async with asyncio.timeout(60):
+        while not wanted(report := await reports.get()):
+            pass
+    return report
+
+
+async def test_readings_come_from_a_child(machine: Machine) -> None:
+    """Another process asks the driver, and what it reads arrives here again and again."""
+    async with watched() as reports:
+        first = await until(reports, lambda report: True)
+        assert [(reading.index, reading.busy) for reading in first.readings] == [(0, 0.87), (1, 0.05)]
+        assert len(children()) == 1
+        machine.says(cards=[{**CARD, "gpu": 99}])
+        await until(reports, lambda report: [reading.busy for reading in report.readings] == [0.99])
+
+
+async def test_one_question_per_interval(machine: Machine) -> None:
+    """Between two questions the interval passes, and the child stays the same."""
+    pauses = Pauses(last=3)
+    async with watched(sleep=pauses.sleep) as reports:
+        for _ in range(3):
+            assert (await reports.get()).error is None
+        assert pauses.asked == [2.0, 2.0, 2.0]
+
+
+async def test_devices_reach_the_child(machine: Machine) -> None:
+    """The configured indexes are read and no other."""
+    async with watched(devices=(1,)) as reports:
+        assert [reading.index for reading in (await reports.get()).readings] == [1]
+
+
+async def test_a_lost_card_keeps_the_child(machine: Machine) -> None:
+    """A card that falls off the bus ends neither the child nor the readings of the other one."""
+    async with watched() as reports:
+        await reports.get()
+        (child,) = children()
+        machine.says(cards=[{**CARD, "errors": {"every call": GPU_IS_LOST}}, TWO_CARDS[1]])
+        report = await until(reports, lambda report: report.error)
+        assert report.error == "GPU 0: GPU is lost"
+        assert [(reading.lost, reading.busy) for reading in report.readings] == [(True, None), (False, 0.05)]
+        machine.says(cards=TWO_CARDS)
+        await until(reports, lambda report: not report.error)
+        assert children() == [child]
+
+
+async def test_a_driver_that_hangs_is_left_behind(machine: Machine) -> None:
+    """A child that does not answer is killed; when the driver works again, a new one reads it."""
+    async with watched(patience_s=0.5) as reports:
+        await reports.get()
+        (hung,) = children()
+        machine.says(cards=[{**CARD, "hang": "nvmlDeviceGetUtilizationRates"}])
+        report = await until(reports, lambda report: report.error)
+        assert report == GpuReport(error="the driver does not answer within 0.5 s")
+        machine.says(cards=TWO_CARDS)
+        await until(reports, lambda report: report.readings)
+        assert hung not in children()
+
+
+async def test_a_driver_that_hangs_at_the_start_is_left_behind(machine: Machine) -> None:
+    """The first answer may take longer than others, and not for ever."""
+    machine.says(cards=[{**CARD, "hang": "nvmlDeviceGetName"}])
+    async with watched(start_patience_s=0.1) as reports:
+        for _ in range(2):
+            report = await reports.get()
+            assert report == GpuReport(error="the driver does not answer within 0.1 s")
+
+
+async def test_a_child_that_dies_is_replaced(machine: Machine) -> None:
+    """A crash inside the driver costs one reading."""
+    async with watched() as reports:
+        await reports.get()
+        os.kill(children()[0], signal.SIGKILL)
+        assert (await until(reports, lambda report: report.error)).error == ENDED
+        await until(reports, lambda report: report.readings)
+
+
+async def test_without_a_driver_there_is_no_storm(machine: Machine) -> None:
+    """Each further try comes after twice the pause, up to the longest, and between them no child runs."""
+    machine.says(init=DRIVER_NOT_LOADED)
+    pauses = Pauses(last=10)
+    async with watched(sleep=pauses.sleep) as reports:
+        for _ in range(10):
+            assert await reports.get() == GpuReport(error="Driver Not Loaded")
+        while len(pauses.asked) < 10:
+            await asyncio.sleep(0.001)
+        assert children() == []
+    assert pauses.asked == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+
+
+async def test_a_reading_ends_the_long_pauses(machine: Machine) -> None:
+    """After a time of good readings the next failure is tried again soon."""
+    machine.says(init=DRIVER_NOT_LOADED)
+    pauses = Pauses()
+    async with watched(sleep=pauses.sleep) as reports:
+        for _ in range(3):
+            await reports.get()
+        machine.says(cards=TWO_CARDS)
+        await until(reports, lambda report: report.readings)
+        tried = len(pauses.asked)
+        os.kill(children()[0], signal.SIGKILL)
+        await until(reports, lambda report: report.error)
+        await until(reports, lambda report: report.readings)
+    assert 4.0 in pauses.asked[:tried]
+    assert set(pauses.asked[tried:]) == {2.0}
+
+
+async def test_what_is_no_answer_is_not_believed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that prints something else is replaced."""
+    monkeypatch.setattr(gpu, "CHILD", "this")
+    async with watched() as reports:
+        assert (await reports.get()).error == GARBLED
+
+
+async def test_a_child_that_cannot_start_is_a_report(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a program to run, or a process to run it in, the reason is told."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with watched() as reports:
+        report = await reports.get()
+        assert report.error == "no program can be started to ask the driver (No such file or directory)"
+
+
+@pytest.mark.parametrize("hang", ["", "nvmlDeviceGetName"])
+async def test_the_end_leaves_no_child(machine: Machine, hang: str) -> None:
+    """When the gateway ends, so does its child at once, whatever it is doing."""
+    machine.says(cards=[{**CARD, "hang": hang}])
+    async with watched() as reports:
+        while not children():
+            await asyncio.sleep(0.001)
+        if not hang:
+            await reports.get()
+
+
+PARENT = """
+import asyncio
+from gpushare.edge.gpu import NvmlGpus
+asyncio.run(NvmlGpus(interval_s=60.0).run(lambda report: print("read", flush=True)))
+"""
+
+
+@pytest.mark.parametrize("hang", ["", "nvmlDeviceGetName"])
+def test_a_killed_gateway_leaves_no_child(machine: Machine, hang: str) -> None:
+    """Even when the gateway has no time to end anything, and even when its child hangs."""
+    machine.says(cards=[{**CARD, "hang": hang}])
+    with subprocess.Popen([sys.executable, "-P", "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        child = wait_for(lambda: asks_a_driver(children(parent.pid)))[0]
+        if not hang:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"read\n"
+        parent.kill()
+        wait_for(lambda: not alive(child))
+
+
+def asks_a_driver(pids: list[int]) -> list[int]:
+    """Returns those processes that have become the program that asks the driver."""
+    return [pid for pid in pids if b"gpushare.edge.nvml" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T]) -> T:
+    """Waits until something is true of other processes; the limit only ends a broken test."""
+    for _ in range(6000):
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise TimeoutError
+
+
+def pretend(*running: int) -> list[GpuReading]:
+    """Returns what the pretend card says while so many calls run."""
+    calls = iter(running)
+    card = FakeGpus(interval_s=2.0, running=lambda: next(calls), loaded_bytes=lambda: 19_000_000_000)
+    return list(islice(card.readings(), len(running)))
+
+
+def test_the_pretend_card_says_that_it_is_one() -> None:
+    """Nobody who looks at the demo takes it for a real card."""
+    (reading,) = pretend(0)
+    assert reading.name == FAKE_NAME
+    assert "Simulated" in FAKE_NAME
+    assert reading.memory_used == 19_600_000_000
+
+
+def test_the_pretend_card_follows_the_calls() -> None:
+    """Busy while calls run and idle without, warmer by and by, and the same each time."""
+    readings = pretend(*[0] * 5, *[1] * 20, *[0] * 10)
+    idle, busy, after = readings[4], readings[24], readings[34]
+    assert (idle.busy or 0) < 0.1
+    assert 0.8 < (busy.busy or 0) <= 1.0
+    assert (after.busy or 0) < 0.1
+    assert (idle.celsius or 0) < (after.celsius or 0) < (busy.celsius or 0) < 80
+    assert (busy.watts or 0) < (busy.watts_limit or 0)
+    assert readings == pretend(*[0] * 5, *[1] * 20, *[0] * 10)
+
+
+async def test_the_pretend_card_is_a_source() -> None:
+    """It tells one card, again and again, until it is cancelled."""
+    told: Reports = asyncio.Queue()
+    card = FakeGpus(interval_s=0.001, running=lambda: 1, loaded_bytes=lambda: 0)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(card.run(told.put_nowait))
+        for _ in range(3):
+            assert [reading.index for reading in (await told.get()).readings] == [0]
+        running.cancel()
