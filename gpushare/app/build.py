@@ -24,11 +24,14 @@ from gpushare.core.stats import Stats
 from gpushare.core.status import owner_names
 from gpushare.edge import logs
 from gpushare.edge.files import asset
+from gpushare.edge.gpu import FakeGpus, NvmlGpus
 from gpushare.edge.metrics import Metrics, Sources
 from gpushare.edge.ollama import HttpOllama
 from gpushare.edge.upstream import HttpUpstream
 from gpushare.engine.gateway import Gateway
+from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.monitor import Monitor
+from gpushare.engine.ports import GpuSource
 from gpushare.engine.slots import LocalSlots, QueueLimits
 from gpushare.web import inference, pages
 from gpushare.web.connections import ConnectionLimits
@@ -53,6 +56,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         on_models=stats.know,
     )
     life.tasks.append(monitor.run)
+    gpus = _make_gpus(config, slots, monitor, life)
     gateway = Gateway(
         config,
         slots=slots,
@@ -71,6 +75,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         gateway=gateway,
         slots=slots,
         monitor=monitor,
+        gpus=gpus,
         stats=stats,
         metrics=Metrics(_sources(slots, stats, monitor, lambda: parts)),
         body_budget=BodyBudget(config.server.body_memory, jitter=random.random),
@@ -132,6 +137,7 @@ def _sources(slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[
         stats=stats,
         queue=slots.counts,
         ollama=lambda: monitor.view,
+        gpus=lambda: gpus.view if (gpus := parts().gpus) else None,
         names=lambda: owner_names(parts().ring),
         draining=lambda: slots.draining,
         body_bytes=lambda: parts().body_budget.held_bytes,
@@ -140,6 +146,26 @@ def _sources(slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[
         people=lambda: parts().config.metrics.people,
         rejected=lambda: parts().config_rejected,
     )
+
+
+def _make_gpus(config: Config, slots: LocalSlots, monitor: Monitor, life: Life) -> GpuWatch | None:
+    """Returns what watches the GPUs, or None where that is turned off."""
+    settings = config.gpu
+    source: GpuSource
+    match settings.backend:
+        case "none":
+            return None
+        case "fake":
+            source = FakeGpus(
+                interval_s=settings.interval,
+                running=lambda: slots.counts().held,
+                loaded_bytes=lambda: sum(model.vram_bytes for model in monitor.view.loaded),
+            )
+        case _:
+            source = NvmlGpus(interval_s=settings.interval, devices=settings.devices)
+    watch = GpuWatch(source, required=settings.backend == "nvml", clock=time.monotonic)
+    life.tasks.append(watch.run)
+    return watch
 
 
 def _params(config: Config) -> Params:

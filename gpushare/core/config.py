@@ -36,6 +36,7 @@ Ip = Annotated[str, _as(forms.IP)]
 Network = Annotated[str, _as(forms.NETWORK)]
 Slots = Annotated[int, Meta(ge=1, le=4096)]
 Places = Annotated[int, Meta(ge=1, le=100_000)]
+Device = Annotated[int, Meta(ge=0, le=255)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -113,6 +114,14 @@ class Status(Struct, frozen=True, kw_only=True):
     people: Literal["names", "initials", "hidden"] = "names"
 
 
+class Gpu(Struct, frozen=True, kw_only=True):
+    """``[gpu]``: where GPU numbers come from.  ``"auto"`` and ``"nvml"`` differ where there is no driver."""
+
+    backend: Annotated[Literal["auto", "nvml", "none", "fake"], RESTART] = "auto"
+    devices: Annotated[tuple[Device, ...], RESTART] = ()
+    interval: Annotated[Seconds, RESTART] = 2.0
+
+
 class Metrics(Struct, frozen=True, kw_only=True):
     """``[metrics]``: who may read ``/metrics``, and whether it names people."""
 
@@ -148,6 +157,7 @@ class Config(Struct, frozen=True, kw_only=True):
     queue: Queue = Queue()
     auth: Auth = Auth()
     status: Status = Status()
+    gpu: Gpu = Gpu()
     metrics: Metrics = Metrics()
     log: Log = Log()
     state: State = State()
@@ -201,6 +211,10 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
         yield Wrong("server.max_connections_per_address", "must not be over server.max_connections")
     if queue.max_waiting_per_person > queue.max_waiting:
         yield Wrong("queue.max_waiting_per_person", "must not be over queue.max_waiting")
+    if len(set(config.gpu.devices)) < len(config.gpu.devices):
+        yield Wrong("gpu.devices", "has a card twice")
+    if not 0.5 <= config.gpu.interval <= 10:
+        yield Wrong("gpu.interval", "must be from 500ms to 10s")
     if 0 < ollama.first_byte_timeout <= ollama.connect_timeout:
         yield Wrong("ollama.first_byte_timeout", "must be longer than ollama.connect_timeout")
     if ollama.total_timeout and ollama.total_timeout <= max(ollama.idle_timeout, ollama.first_byte_timeout):
@@ -221,5 +235,7 @@ def _warnings(config: Config) -> Iterator[str]:
             f"ollama.url is {config.ollama.url}: who reaches that address goes round the queue. "
             "Keep Ollama on 127.0.0.1."
         )
+    if config.gpu.backend == "fake":
+        yield "gpu.backend is fake: the GPU numbers on the page are invented."
     if config.queue.max_wait >= 300:
         yield "queue.max_wait is 5 min or more: most tools give up by then, so their requests wait in vain."

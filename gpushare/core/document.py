@@ -74,6 +74,29 @@ class Model(Struct, frozen=True, kw_only=True):
     unloads: str | None
 
 
+class Gpu(Struct, frozen=True, kw_only=True):
+    """A graphics card; ``busy`` is from 0 to 1.
+
+    ``slowed`` says in words what slows it down.  ``others`` are programs on it that are not Ollama's.  A card
+    that is ``lost`` no longer answers and has no numbers.  ``busy_history`` has a mean for each 10 s of the
+    last 15 minutes, oldest first.
+    """
+
+    index: int
+    name: str | None
+    busy: float | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    celsius: int | None
+    watts: float | None
+    watts_limit: float | None
+    slowed: tuple[str, ...] | None
+    others: int | None
+    others_bytes: int | None
+    lost: bool
+    busy_history: tuple[float | None, ...]
+
+
 class PersonShare(Struct, frozen=True, kw_only=True):
     """One person's last 24 hours; ``share`` is the part of all slot-seconds."""
 
@@ -104,7 +127,10 @@ class Ollama(Struct, frozen=True, kw_only=True):
 
 
 class Document(Struct, frozen=True, kw_only=True):
-    """The status document for one viewer; GPU readings are null until something reads them."""
+    """The status document for one viewer.
+
+    ``gpus`` is null where nothing reads them; ``gpu_note`` says why numbers are missing.
+    """
 
     schema: str = SCHEMA
     now: datetime
@@ -117,5 +143,6 @@ class Document(Struct, frozen=True, kw_only=True):
     running: tuple[Running, ...]
     waiting: tuple[Waiting, ...]
     models: tuple[Model, ...]
-    gpus: tuple[()] | None = None
+    gpus: tuple[Gpu, ...] | None = None
+    gpu_note: str | None = None
     day: LastDay | UnsetType = UNSET

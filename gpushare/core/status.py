@@ -24,6 +24,8 @@ from gpushare.core.document import (
     State,
     Waiting,
 )
+from gpushare.core.gpu import GpuView
+from gpushare.core.gpu_status import gpus, neighbours, trouble
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import Principal, ResidentModel
 from gpushare.core.stats import Day
@@ -69,6 +71,7 @@ class Picture:
 
     ``now`` is monotonic seconds, the clock of ``queue`` and ``ollama``; ``wall`` is the same instant in UTC.
     ``names`` maps owners to shown names.  ``starts_in_s`` is when a new call of the viewer would start.
+    ``gpus`` is None where nothing reads them.
     """
 
     now: float
@@ -79,6 +82,7 @@ class Picture:
     ollama: OllamaView
     day: Day
     max_waiting: int
+    gpus: GpuView | None = None
     draining: bool = False
     config_rejected: bool = False
     starts_in_s: float | None = None
@@ -147,6 +151,8 @@ def document(picture: Picture, audience: Audience) -> Document:
         running=tuple(_running(picture, row, audience) for row in picture.queue.running),
         waiting=tuple(_waiting(picture, row, audience) for row in picture.queue.waiting),
         models=tuple(_model(row) for row in picture.ollama.loaded),
+        gpus=None if picture.gpus is None else gpus(picture.gpus),
+        gpu_note=None if picture.gpus is None else picture.gpus.note,
         day=_day(picture.day, audience) if audience.signed_in else UNSET,
     )
 
@@ -188,7 +194,7 @@ def _starts_in_s(picture: Picture) -> float | None:
 
 def _notices(picture: Picture, audience: Audience) -> list[Notice]:
     """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
-    found = []
+    found: list[Notice] = []
     if picture.ollama.since is not None and not picture.ollama.up:
         found.append(_OLLAMA_DOWN)
     if picture.draining:
@@ -197,8 +203,10 @@ def _notices(picture: Picture, audience: Audience) -> list[Notice]:
         found.append(_PAUSED)
     if picture.config_rejected and audience.is_admin:
         found.append(_CONFIG_REJECTED)
+    found += trouble(picture.gpus) if picture.gpus else ()
     if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):
         found.append(_MODEL_ON_CPU)
+    found += neighbours(picture.gpus) if picture.gpus else ()
     if picture.ollama.version.endswith(SIMULATED):
         found.append(_DEMO)
     return found[:3]

@@ -76,8 +76,8 @@ def at_most(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Returns bytes as people read them on a graphics card: ``19.8 GB``."""
-    return f"{count / 1e9:.1f} GB"
+    """Returns bytes as graphics cards are sold, so that a card of 24 GB has 24.0: ``19.8 GB``."""
+    return f"{count / 1024**3:.1f} GB"
 
 
 def number(count: int) -> str:

@@ -2,8 +2,8 @@
 
 Called by: ``app``, which hands ``Metrics.render`` to the pages.
 
-Rules: nothing is counted here; each scrape reads the counters, the queue's figures and the last view of
-Ollama.  Labels come from closed lists (``core.stats``), so input adds no series.  Names are
+Rules: nothing is counted here; each scrape reads the counters, the queue's figures and the last views of
+Ollama and the GPUs.  Labels come from closed lists (``core.stats``), so input adds no series.  Names are
 ``gpushare_<noun>_<unit>``, units are seconds, bytes and ratios.
 """
 
@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
 from gpushare.core.stats import Histogram, Stats
 from gpushare.core.status import OllamaView
 from gpushare.core.views import QueueCounts
@@ -47,12 +48,14 @@ class Sources:
     """Where the figures come from; the functions return the newest state.
 
     ``names`` maps owners to the names shown.  Without ``people`` nothing is told apart by person.
-    ``rejected`` tells whether the configuration on disk was refused.
+    ``rejected`` tells whether the configuration on disk was refused.  ``gpus`` gives None where nothing reads
+    them.
     """
 
     stats: Stats
     queue: Callable[[], QueueCounts]
     ollama: Callable[[], OllamaView]
+    gpus: Callable[[], GpuView | None]
     names: Callable[[], Mapping[str, str]]
     draining: Callable[[], bool]
     body_bytes: Callable[[], int]
@@ -97,6 +100,9 @@ class _Collector(Collector):
         yield from _queue(queue)
         yield from _fairness(sources, queue)
         yield from _ollama(sources.ollama())
+        gpus = sources.gpus()
+        if gpus is not None:
+            yield from _gpus(gpus)
         yield _gauge("gpushare_body_bytes", "Request bodies held in memory.", sources.body_bytes())
         doors = sources.doors()
         if doors is not None:
@@ -184,6 +190,49 @@ def _ollama(view: OllamaView) -> Iterator[Metric]:
     yield _gauge("gpushare_ollama_up", "1 while Ollama answers.", view.up)
     resident = [((row.name,), row.vram_bytes) for row in view.loaded]
     yield _gauges("gpushare_model_vram_bytes", "GPU memory of loaded models.", resident, labels=("model",))
+
+
+def _gpus(view: GpuView) -> Iterator[Metric]:
+    """Yields what the cards tell; a value that nobody knows has no sample."""
+    yield _gauge("gpushare_gpu_readable", "1 while at least one card can be read.", view.readable)
+    info = InfoMetricFamily("gpushare_gpu", "The cards.", labels=_GPU)
+    for reading in view.readings:
+        info.add_metric(_card(reading), {"name": reading.name or ""})
+    yield info
+    for name, text, value in _GPU_VALUES:
+        rows = [(_card(reading), value(reading)) for reading in view.readings]
+        yield _gauges(
+            name, text, [(card, float(known)) for card, known in rows if known is not None], labels=_GPU
+        )
+    slowed = [
+        ((*_card(reading), word), float(word in reading.slowed))
+        for reading in view.readings
+        if reading.slowed is not None
+        for word in SLOWED_WORDS
+    ]
+    yield _gauges(
+        "gpushare_gpu_slowed", "1 while this slows the card down.", slowed, labels=(*_GPU, "reason")
+    )
+
+
+_GPU = ("gpu", "uuid")
+
+_GPU_VALUES: tuple[tuple[str, str, Callable[[GpuReading], float | None]], ...] = (
+    ("gpushare_gpu_up", "1 while the card answers.", lambda card: not card.lost),
+    ("gpushare_gpu_busy_ratio", "Part of the time in which the card computed.", lambda card: card.busy),
+    ("gpushare_gpu_memory_used_bytes", "Memory in use.", lambda card: card.memory_used),
+    ("gpushare_gpu_memory_total_bytes", "Memory of the card.", lambda card: card.memory_total),
+    ("gpushare_gpu_celsius", "Temperature of the chip.", lambda card: card.celsius),
+    ("gpushare_gpu_watts", "Power the card draws.", lambda card: card.watts),
+    ("gpushare_gpu_watts_limit", "Power the card may draw.", lambda card: card.watts_limit),
+    ("gpushare_gpu_other_programs", "Programs on the card that are not Ollama's.", lambda card: card.others),
+    ("gpushare_gpu_other_bytes", "Memory that these programs hold.", lambda card: card.others_bytes),
+)
+
+
+def _card(reading: GpuReading) -> tuple[str, str]:
+    """Returns the labels of a card."""
+    return str(reading.index), reading.uuid or ""
 
 
 def _parts(amounts: Mapping[str, float]) -> Rows:

@@ -20,6 +20,7 @@ from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
 from gpushare.engine.gateway import Gateway
+from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Exposition, KeyStore
 from gpushare.engine.slots import LocalSlots
@@ -38,6 +39,7 @@ class Parts:
     gateway: Gateway
     slots: LocalSlots
     monitor: Monitor
+    gpus: GpuWatch | None  # None where the configuration wants no numbers
     stats: Stats
     metrics: Exposition
     body_budget: BodyBudget

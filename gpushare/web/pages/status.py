@@ -102,6 +102,7 @@ def _document(parts: Parts, who: Principal | None) -> Document:
         ollama=parts.monitor.view,
         day=parts.stats.day(wall.timestamp()),
         max_waiting=parts.config.queue.max_waiting,
+        gpus=parts.gpus.view if parts.gpus else None,
         draining=parts.draining,
         config_rejected=parts.config_rejected,
         starts_in_s=_starts_in_s(parts, who),

@@ -111,7 +111,7 @@ def test_durations_have_at_most_two_units(seconds: float, words: str) -> None:
 def test_numbers_read_well() -> None:
     """Thousands, bytes and parts look the same everywhere."""
     assert wording.number(1204) == "1\u202f204"
-    assert wording.size(19_840_000_000) == "19.8 GB"
+    assert wording.size(21_260_000_000) == "19.8 GB"
     assert wording.percent(0.184) == "18\u202f%"
     assert wording.at_most(2.1) == "3 s"
 
