@@ -147,6 +147,7 @@ async def gateway(
     settings: str = "",
     people: Mapping[str, dict[str, Any]] | None = None,
     engine: str = "",
+    gpu: str = "none",
 ) -> AsyncIterator[Gate]:
     """Runs a gateway for the block: alice, bob and carol are persons, root is an admin, robot is background.
 
@@ -156,10 +157,12 @@ async def gateway(
         settings: TOML text of the configuration.
         people: further keys, by name.
         engine: the address of a real engine to use instead of the simulated Ollama.
+        gpu: where GPU numbers come from; by default no process is started for them.
     """
     sim = SimOllama(script)
     await sim.start()
-    config: Config = parse(settings, source="test", env={"GPUSHARE_OLLAMA__URL": engine or sim.url})
+    env = {"GPUSHARE_OLLAMA__URL": engine or sim.url, "GPUSHARE_GPU__BACKEND": gpu}
+    config: Config = parse(settings, source="test", env=env)
     key_file = KeyFile(folder)
     gate = Gate(sim=sim, running=None, key_file=key_file)  # type: ignore[arg-type]
     everybody: dict[str, dict[str, Any]] = {"alice": {}, "bob": {}, "carol": {}}

@@ -8,7 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from enum import Enum
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT
@@ -28,6 +28,7 @@ def convert(raw: object, kind: object) -> object:
     """
     if form := _form(kind):
         return form.read(raw)
+    kind = _bare(kind)
     if get_origin(kind) is not tuple:
         return msgspec.convert(raw, kind)
     if not isinstance(raw, list):
@@ -51,6 +52,7 @@ def written(value: object, kind: object) -> object:
 
 def mismatch(raw: object, kind: object) -> str:
     """Says what was expected and what was found instead, for a list its first wrong item."""
+    kind = _bare(kind)
     if get_origin(kind) is tuple and isinstance(raw, list):
         item_kind = get_args(kind)[0]
         return mismatch(next(item for item in raw if not _fits(item, item_kind)), item_kind)
@@ -112,10 +114,17 @@ def _form(kind: object) -> Form | None:
     return form if isinstance(form, Form) else None
 
 
+def _bare(kind: object) -> object:
+    """Returns a list or a choice without the marks on it, which say nothing about its values."""
+    base = getattr(kind, "__origin__", None) if get_origin(kind) is Annotated else None
+    return base if get_origin(base) in (tuple, Literal) else kind
+
+
 def _words(kind: object) -> str:
     """Names what a type expects."""
     if form := _form(kind):
         return form.words
+    kind = _bare(kind)
     if get_origin(kind) is tuple:
         return f"a list, each item of it {_words(get_args(kind)[0])}"
     if get_origin(kind) is Literal:

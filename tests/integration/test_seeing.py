@@ -47,7 +47,9 @@ async def server(tmp_path: Path, log: io.StringIO) -> AsyncIterator[app.Running]
         keys = KeyFile(tmp_path)
         record = KeyRecord(id=SECRET.split("_")[1], name="alice", sha256=digest(SECRET))
         keys.edit(lambda ring: ring.added(record, datetime.now(UTC)))
-        config = parse("", source="test", env={"GPUSHARE_OLLAMA__URL": sim.url})
+        config = parse(
+            "", source="test", env={"GPUSHARE_OLLAMA__URL": sim.url, "GPUSHARE_GPU__BACKEND": "none"}
+        )
         yield await stack.enter_async_context(app.running(config, keys))
 
 

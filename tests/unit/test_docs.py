@@ -226,6 +226,7 @@ def test_every_field_of_the_status_document_is_in_the_table() -> None:
         document.Running,
         document.Waiting,
         document.Model,
+        document.Gpu,
         document.LastDay,
         document.PersonShare,
     ]

@@ -31,6 +31,7 @@ EDGE = {
     "files": "tomli_w",
     "logs": "structlog",
     "metrics": "prometheus_client",
+    "nvml": "pynvml",
     "ollama": "aiohttp",
     "upstream": "httptools",
 }

@@ -89,6 +89,9 @@ url = 11434
         ("[queue]\nmax_waiting = 4", "queue.max_waiting_per_person: must not be over queue.max_waiting"),
         ('[ollama]\nfirst_byte_timeout = "2s"', "ollama.first_byte_timeout: must be longer than"),
         ('[ollama]\ntotal_timeout = "5m"', "ollama.total_timeout: must be longer than"),
+        ("[gpu]\ndevices = [1, 0, 1]", "gpu.devices: has a card twice"),
+        ('[gpu]\ninterval = "100ms"', "gpu.interval: must be from 500ms to 10s"),
+        ('[gpu]\ninterval = "11s"', "gpu.interval: must be from 500ms to 10s"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(text: str, said: str) -> None:
@@ -111,10 +114,11 @@ def test_deadlines_may_be_switched_off() -> None:
         ('[server]\nlisten = "gpu.lan:11435"', "other machines reach it without TLS"),
         ('[ollama]\nurl = "http://10.0.0.2:11434"', "goes round the queue"),
         ('[queue]\nmax_wait = "5m"', "most tools give up"),
+        ('[gpu]\nbackend = "fake"', "are invented"),
     ],
 )
 def test_a_door_that_is_open_is_a_warning(text: str, said: str) -> None:
-    """A network listener, a far Ollama and a very long wait work, and are told."""
+    """A network listener, a far Ollama, a very long wait and invented numbers work, and are told."""
     (sentence,) = warnings(parsed(text))
     assert said in sentence
 

@@ -24,6 +24,8 @@ class Sample(Struct, kw_only=True):
     colour: Colour = Colour.RED
     wait: Annotated[float, Meta(extra={"form": forms.TIME})] = 30.0
     nets: tuple[Annotated[str, Meta(extra={"form": forms.NETWORK})], ...] = ("10.0.0.0/8",)
+    marked_word: Annotated[Literal["a", "b"], Meta(extra={"restart": True})] = "a"
+    marked_counts: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(extra={"restart": True})] = ()
 
 
 FIELDS = {field.name: field for field in fields(Sample)}
@@ -48,6 +50,8 @@ FIELDS = {field.name: field for field in fields(Sample)}
             'expected a list, each item of it a network such as "10.0.0.0/8", got "10.0.0.0/8"',
         ),
         ("nets", ["10.0.0.1/8"], 'expected a network such as "10.0.0.0/8", got "10.0.0.1/8"'),
+        ("marked_word", "c", 'expected "a" or "b", got "c"'),
+        ("marked_counts", [1, -2], "expected a whole number from 0, got the number -2"),
         ("text", date(2026, 1, 1), "expected text of at most 3 characters, got a date or time"),
     ],
 )

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gpushare.core.document import State
+from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.keys import KeyRecord, KeyRing
 from gpushare.core.model import Principal, ResidentModel, Role, Service
 from gpushare.core.stats import Day, PersonDay
@@ -143,7 +144,7 @@ def test_document_of_an_admin_is_complete() -> None:
         "reason": None,
         "tool": "ollama",
     }
-    assert status["gpus"] is None
+    assert (status["gpus"], status["gpu_note"]) == (None, None)
 
 
 def test_viewer_without_a_key_sees_no_name() -> None:
@@ -269,6 +270,16 @@ def test_only_admins_are_told_of_mistakes_in_the_settings() -> None:
     assert codes == [["config-rejected"], [], []]
 
 
+def test_everybody_sees_the_gpus() -> None:
+    """Cards, and why there are none, need no key."""
+    card = GpuReading(index=0, name="A", uuid="GPU-a", busy=0.87)
+    for who in (None, ALICE, ROOT):
+        status = seen(who, replace(PICTURE, gpus=GpuView(readings=(card,), note=None)))
+        assert [(gpu["name"], gpu["busy"], gpu["celsius"]) for gpu in status["gpus"]] == [("A", 0.87, None)]
+        status = seen(who, replace(PICTURE, gpus=GpuView(note="Driver Not Loaded")))
+        assert (status["gpus"], status["gpu_note"]) == ([], "Driver Not Loaded")
+
+
 FREE = replace(PICTURE, queue=queue())
 
 
@@ -302,6 +313,15 @@ def test_at_most_three_notices_gravest_first() -> None:
     )
     codes = [notice["code"] for notice in seen(None, wrong)["notices"]]
     assert codes == ["ollama-down", "draining", "paused"]
+
+
+def test_notices_about_the_gpu_have_their_place() -> None:
+    """A card in trouble comes before a model that does not fit, and other programs after it."""
+    split = ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expires=None)
+    hot = GpuReading(index=0, slowed=("heat",), memory_total=10, others=1, others_bytes=9)
+    wrong = replace(PICTURE, ollama=UP.changed(loaded=(split,)), gpus=GpuView(readings=(hot,), note=None))
+    codes = [notice["code"] for notice in seen(None, wrong)["notices"]]
+    assert codes == ["gpu-hot", "model-on-cpu", "gpu-shared"]
 
 
 @pytest.mark.parametrize(

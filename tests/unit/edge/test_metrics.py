@@ -9,6 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
 from gpushare.core.model import Outcome, ResidentModel
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
 from gpushare.core.status import OllamaView
@@ -51,13 +52,33 @@ class FakeDoors:
         self.events: Mapping[str, int] = {"per_address": 2}
 
 
-def metrics(stats: Stats, *, people: bool = True, queue: QueueCounts = QUEUE) -> Metrics:
+CARD = GpuReading(
+    index=0,
+    name="NVIDIA RTX 4090",
+    uuid="GPU-a",
+    busy=0.87,
+    memory_used=20,
+    memory_total=24,
+    celsius=71,
+    watts=338.0,
+    watts_limit=450.0,
+    slowed=("heat",),
+    others=1,
+    others_bytes=8,
+)
+GPUS = GpuView(readings=(CARD, GpuReading(index=1, uuid="GPU-b").gone()), note=None)
+
+
+def metrics(
+    stats: Stats, *, people: bool = True, queue: QueueCounts = QUEUE, gpus: GpuView | None = GPUS
+) -> Metrics:
     """Returns metrics over made-up sources."""
     return Metrics(
         Sources(
             stats=stats,
             queue=lambda: queue,
             ollama=lambda: VIEW,
+            gpus=lambda: gpus,
             names=lambda: {"aaaaaa": "alice", "bbbbbb": "bob"},
             draining=lambda: False,
             body_bytes=lambda: 1234,
@@ -75,7 +96,7 @@ def families(page: Metrics) -> Mapping[str, Metric]:
     return {family.name: family for family in parse_text(body.decode())}
 
 
-def value(page: Metrics, name: str, **labels: str) -> float:
+def value(page: Metrics, name: str, /, **labels: str) -> float:
     """Returns the one sample with these labels."""
     found = [
         sample
@@ -85,6 +106,48 @@ def value(page: Metrics, name: str, **labels: str) -> float:
     ]
     assert len(found) == 1, f"{name}{labels}: {found}"
     return float(found[0].value)
+
+
+def test_the_values_of_a_card_are_shown() -> None:
+    """Each value has its family, and each reason for being slow a sample of its own."""
+    page = metrics(Stats())
+    card = {"gpu": "0", "uuid": "GPU-a"}
+    for name, expected in {
+        "up": 1,
+        "busy_ratio": 0.87,
+        "memory_used_bytes": 20,
+        "memory_total_bytes": 24,
+        "celsius": 71,
+        "watts": 338,
+        "watts_limit": 450,
+        "other_programs": 1,
+        "other_bytes": 8,
+    }.items():
+        assert value(page, f"gpushare_gpu_{name}", **card) == expected
+    assert value(page, "gpushare_gpu_info", **card, name="NVIDIA RTX 4090") == 1
+    assert value(page, "gpushare_gpu_readable") == 1
+    reasons = {reason: value(page, "gpushare_gpu_slowed", **card, reason=reason) for reason in SLOWED_WORDS}
+    assert reasons == {"heat": 1, "power": 0, "power limit": 0, "hardware": 0}
+
+
+def test_a_lost_card_has_no_numbers() -> None:
+    """What nobody knows has no sample; that the card is gone has one."""
+    page = metrics(Stats())
+    lost = {"gpu": "1", "uuid": "GPU-b"}
+    found = {
+        sample.name: sample.value
+        for family in families(page).values()
+        for sample in family.samples
+        if lost.items() <= sample.labels.items()
+    }
+    assert found == {"gpushare_gpu_up": 0, "gpushare_gpu_info": 1}
+    assert value(metrics(Stats(), gpus=GpuView()), "gpushare_gpu_readable") == 0
+
+
+def test_without_gpu_numbers_there_are_no_gpu_metrics() -> None:
+    """A configuration that wants none has no families that would look like zeros."""
+    page = metrics(Stats(), gpus=None)
+    assert not [name for name in families(page) if name.startswith("gpushare_gpu")]
 
 
 def test_connections_bodies_and_the_limits_they_met_are_shown() -> None:
