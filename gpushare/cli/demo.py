@@ -83,7 +83,7 @@ async def _play(people: int, port: int, *, real: list[str] | None) -> None:
         key_file = KeyFile(Path(folder))
         keys = _make_keys(key_file, NAMES[:people])
         async with _upstream(real) as (ollama, models):
-            config = _config(ollama, folder)
+            config = _config(ollama, folder, gpu="fake" if real is None else "auto")
             logs.configure(config.log)
             async with app.running(config, key_file, port=port) as server:
                 click.echo(_welcome(server.url, keys, models.usual, simulated=real is None))
@@ -188,11 +188,12 @@ def _make_keys(key_file: KeyFile, names: tuple[str, ...]) -> Keys:
     return Keys(you=keys.pop("you"), admin=keys.pop("admin"), people=keys)
 
 
-def _config(ollama: str, folder: str) -> Config:
+def _config(ollama: str, folder: str, *, gpu: str) -> Config:
     """Returns the defaults, whatever configuration this machine has."""
     options = {
         "server.name": _LABEL,
         "ollama.url": ollama,
+        "gpu.backend": gpu,
         "state.dir": folder,
         "log.level": "warning",
     }

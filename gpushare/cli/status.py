@@ -15,7 +15,8 @@ from gpushare.cli.feed import STATUS, Heard, follow
 from gpushare.cli.options import color_option, json_option
 from gpushare.cli.terminal import colored, note, table
 from gpushare.core import wording
-from gpushare.core.document import Document, Running, State, Waiting
+from gpushare.core.document import Document, Gpu, Running, State, Waiting
+from gpushare.core.gpu_status import line as gpu_line
 from gpushare.core.problems import printable
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -63,7 +64,15 @@ def render(document: Document, *, utc: bool = False) -> str:
         lines += ["", *_running(document, times, widths)]
     if document.waiting:
         lines += ["", *_waiting(document, times, widths)]
+    if document.gpus:
+        lines += ["", *_gpus(document.gpus)]
     return "\n".join(lines)
+
+
+def _gpus(gpus: tuple[Gpu, ...]) -> list[str]:
+    """Returns one line for each card; those that do not answer are dim."""
+    alone = len(gpus) == 1
+    return [click.style(printable(gpu_line(gpu, alone=alone)), dim=gpu.lost or None) for gpu in gpus]
 
 
 def _headline(document: Document, *, utc: bool) -> str:

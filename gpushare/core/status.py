@@ -218,7 +218,7 @@ SIMULATED = "-simulated"
 _DEMO = Notice(
     code="demo",
     level="info",
-    text="Demo: invented people, no GPU. Ollama is simulated here.",
+    text="Demo: invented people, no GPU. Ollama and the GPU's numbers are simulated here.",
 )
 _OLLAMA_DOWN = Notice(
     code="ollama-down",

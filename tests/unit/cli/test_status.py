@@ -77,6 +77,28 @@ def test_nobody_there_is_one_line() -> None:
     assert "\n" not in text
 
 
+def gpu(**known: object) -> dict[str, object]:
+    """Returns a card of which only a few values are known."""
+    values = (
+        "name busy memory_used_bytes memory_total_bytes celsius watts watts_limit slowed others others_bytes"
+    )
+    unknown = dict.fromkeys(values.split())
+    return {"index": 0, **unknown, "lost": False, "busy_history": [], **known}
+
+
+def test_each_card_is_a_line() -> None:
+    """The GPU comes last, with units; one that does not answer says so."""
+    card = gpu(busy=0.87, memory_used_bytes=22_870_000_000, memory_total_bytes=24 * 1024**3) | {
+        "celsius": 71,
+        "watts": 338.4,
+        "watts_limit": 450.0,
+    }
+    text = screen(gpus=[card])
+    assert text.endswith("\n\nGPU 87 %  memory 21.3/24.0 GB  71 °C  338/450 W")
+    text = screen(gpus=[card, gpu(index=1, lost=True)])
+    assert text.endswith("GPU 0: 87 %  memory 21.3/24.0 GB  71 °C  338/450 W\nGPU 1: does not answer")
+
+
 def test_exact_times_are_utc(run: Run, gateway: Gateway) -> None:
     """For a log or a comparison, whatever the clock of this machine shows."""
     said = run("status", "--url", gateway.url, "--utc")
