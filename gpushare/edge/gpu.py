@@ -30,7 +30,7 @@ END_S = 2.0  # how long the end of the gateway waits for a child that the kernel
 ENDED = "the program that asks the driver has ended"
 GARBLED = "the program that asks the driver says nothing that can be read"
 
-FAKE_NAME = "Simulated GPU"
+FAKE_NAME = "Simulated card"
 _FAKE_TOTAL = 24 * 1024**3
 
 Tell = Callable[[GpuReport], None]
