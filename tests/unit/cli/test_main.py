@@ -9,7 +9,7 @@ from gpushare import __version__
 from gpushare.cli.main import COMMANDS, gpushare
 from gpushare.cli.terminal import ExitCode
 
-from .conftest import Run
+from .conftest import Gateway, Run
 
 HEAVY = ("aiohttp", "structlog", "rich", "jinja2", "prometheus_client", "asyncio", "gpushare.app")
 
@@ -29,6 +29,9 @@ def loaded_by(*args: str) -> set[str]:
     [
         ("status", "--url", "http://127.0.0.1:9"),
         ("completion", "bash"),
+        ("whoami", "--url", "http://127.0.0.1:9"),
+        ("connect", "--url", "http://127.0.0.1:9"),
+        ("logout",),
         ("key", "list"),
         ("config", "path"),
         ("--version",),
@@ -108,3 +111,27 @@ def test_an_interrupt_is_exit_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("gpushare.cli.status.status", raising(KeyboardInterrupt()))
     ran = run("status")
     assert (ran.code, ran.err.strip()) == (ExitCode.INTERRUPTED, "interrupted")
+
+
+def test_every_exit_code_is_reached(
+    run: Run, gateway: Gateway, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts can tell by the number what to do; none is there that nothing ends with."""
+    gateway.answer("/gpushare/v1/whoami", (401, b"{}"))
+    gateway.answer("/gpushare/v1/status", (503, b"{}"))
+    monkeypatch.setenv("GPUSHARE_URL", gateway.url)
+    reached = {
+        run("--version").code: ExitCode.DONE,
+        run("stauts").code: ExitCode.USAGE,
+        run("whoami").code: ExitCode.NOT_ALLOWED,
+        run("status").code: ExitCode.TRY_LATER,
+        run("status", "--url", nobody).code: ExitCode.UNREACHABLE,
+        run("key", "show", "nobody").code: ExitCode.NOT_FOUND,
+        run("key", "list", "--config", "/no/such/file").code: ExitCode.CONFIG,
+    }
+    monkeypatch.setattr("gpushare.cli.status.status", raising(KeyboardInterrupt()))
+    reached[run("status").code] = ExitCode.INTERRUPTED
+    monkeypatch.setattr("gpushare.cli.status.status", raising(RuntimeError("no luck")))
+    reached[run("status").code] = ExitCode.FAILED
+    assert all(code == meant for code, meant in reached.items())
+    assert set(reached.values()) == set(ExitCode)
