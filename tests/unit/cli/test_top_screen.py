@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gpushare.cli.top.screen import HELP, render, sparkline
 from gpushare.cli.top.state import State, press
+from gpushare.core import wording
 from gpushare.core.document import Document
 
 from .test_status import DOCUMENT
@@ -143,7 +144,7 @@ def test_below_are_people_or_models() -> None:
     known = state()
     press(known, "d")
     text = "\n".join(lines(known))
-    assert "m:30b                                      19.8 GB      32 768" in text
+    assert f"m:30b                                      {wording.size(19_800_000_000)}      32 768" in text
     assert "LAST 24 HOURS" not in text
     assert "d people" in text
     nobody = State()
