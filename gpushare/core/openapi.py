@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gpushare.core.about import Cancelled, Connecting, Whoami
 from gpushare.core.document import Document
+from gpushare.core.why import Queue
 
 JSON = ("application/json",)
 TEXT = ("text/plain",)
@@ -70,6 +71,12 @@ OPERATIONS = (
         summary="The status document, reduced to what the caller may see",
         answers={200: Document, 401: Error},
         key=Key.WELCOME,
+    ),
+    Operation(
+        path="/gpushare/v1/queue",
+        summary="Why the caller's calls wait; an admin is told of all",
+        answers={200: Queue, 401: Error},
+        key=Key.NEEDED,
     ),
     Operation(
         path="/gpushare/v1/connecting",

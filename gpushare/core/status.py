@@ -132,6 +132,10 @@ class Audience:
             return "".join(f"{part[0].upper()}." for part in name.split()) or SOMEBODY
         return SOMEBODY
 
+    def whose(self, name: str, *, own: bool) -> str:
+        """Returns whose something is, as the viewer may know."""
+        return "your" if own else f"{self.shown(name, own=False)}'s"
+
 
 def owner_names(ring: KeyRing) -> dict[str, str]:
     """Returns the name by which each owner is shown: that of the owner's first key."""
@@ -301,8 +305,7 @@ def _waiting(picture: Picture, row: WaitingView, audience: Audience) -> Waiting:
 
 def _reason(picture: Picture, reason: Reason, audience: Audience) -> str:
     own = audience.is_own(reason.owner)
-    who = audience.shown(picture.names.get(reason.owner, reason.owner), own=own)
-    return wording.reason(reason, "your" if own else f"{who}'s")
+    return wording.reason(reason, audience.whose(picture.names.get(reason.owner, reason.owner), own=own))
 
 
 def _model(row: ResidentModel) -> Model:

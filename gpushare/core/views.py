@@ -44,7 +44,7 @@ class RunningView:
     """A call that holds a slot.
 
     ``started_s`` is seconds since the grant, ``ran_s`` since its model was there; ``swap``: it still loads.
-    ``usual_s`` is how long such calls run, None while that is not known.
+    ``usual_s`` is how long such calls run, ``load_s`` how long its model loads; None while that is not known.
     """
 
     id: str
@@ -57,6 +57,7 @@ class RunningView:
     lane: Lane = Lane.GENERATE
     ran_s: float = 0.0
     usual_s: float | None = None
+    load_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,10 @@ class WaitingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareView:
-    """What one owner got and what sharing by weight owed it, in slot-seconds of calls that ended."""
+    """What one owner got and what sharing by weight owed it, in slot-seconds of calls that ended.
+
+    ``deficit_s`` is the balance now: credit above 0, debt below; ``max_running`` 0 is no limit.
+    """
 
     owner: str
     weight: float
@@ -92,6 +96,7 @@ class ShareView:
     deficit_s: float
     waiting: int
     running: int
+    max_running: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,7 @@ def running(accounts: Accounts, habits: Habits, now: float) -> tuple[RunningView
             lane=lease.backend.lane,
             ran_s=lease.elapsed_s(now),
             usual_s=habits.usual_s(lease.ticket),
+            load_s=habits.usual_load_s(lease.ticket.model) if lease.swap else None,
         )
         for lease in accounts.leases
     )
@@ -201,6 +207,7 @@ def shares(accounts: Accounts) -> tuple[ShareView, ...]:
             deficit_s=deficits.get(name, 0.0),
             waiting=owner.n_wait,
             running=owner.n_run,
+            max_running=owner.max_running,
         )
         for name, owner in accounts.owners.items()
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, structs
 
-from gpushare.core import about, document
+from gpushare.core import about, document, why
 from gpushare.core.config import Config
 from gpushare.core.dialects import ENDPOINTS
 from gpushare.core.document import State
@@ -230,9 +230,20 @@ def test_every_field_of_the_status_document_is_in_the_table() -> None:
         document.LastDay,
         document.PersonShare,
     ]
-    fields = [re.findall(r"`(\w+)`", row[1]) for row in rows(text) if row[1].startswith("`")]
-    assert fields == [[field.name for field in structs.fields(kind)] for kind in kinds]
+    assert field_rows(text) == [[field.name for field in structs.fields(kind)] for kind in kinds]
     assert {state.value for state in State} <= ticked(text)
+
+
+def test_every_field_of_the_queue_document_is_in_the_table() -> None:
+    """Field by field."""
+    kinds: list[type[Struct]] = [why.Queue, why.Place, why.Held, why.Share, why.Load]
+    fields = field_rows(section(API, "Why a call waits"))
+    assert fields == [[field.name for field in structs.fields(kind)] for kind in kinds]
+
+
+def field_rows(text: str) -> list[list[str]]:
+    """Returns the fields in the second column of a table of documents."""
+    return [re.findall(r"`(\w+)`", row[1]) for row in rows(text) if row[1].startswith("`")]
 
 
 @pytest.mark.parametrize("kind", [about.Whoami, about.Connecting, about.Cancelled])

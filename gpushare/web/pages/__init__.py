@@ -16,6 +16,7 @@ from gpushare.web.pages.health import alive_probe, metrics, openapi_json, ready_
 from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.me import me_page
+from gpushare.web.pages.queue import queue_json
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.status import status_json, status_page
 from gpushare.web.pages.whoami import whoami_json
@@ -38,6 +39,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
         "/me": me_page,
         "/connect/{tool}": tool_page,
         "/gpushare/v1/status": status_json,
+        "/gpushare/v1/queue": queue_json,
         "/gpushare/v1/connecting": connecting_json,
         "/gpushare/v1/whoami": whoami_json,
         "/gpushare/v1/openapi.json": openapi_json,

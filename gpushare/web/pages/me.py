@@ -7,9 +7,12 @@ from aiohttp import web
 from gpushare.core import own, wording
 from gpushare.core.keys import KeyRecord
 from gpushare.core.model import Principal
+from gpushare.core.views import QueueView
+from gpushare.core.why import Queue
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
 from gpushare.web.pages.forms import go_to
+from gpushare.web.pages.queue import why_waiting
 from gpushare.web.pages.render import Page, render
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, Parts
@@ -33,6 +36,7 @@ class MePage(Page):
     name: str
     told: str
     calls: tuple[OwnCall, ...]
+    why: Queue
     share: str
     key: KeyRecord
 
@@ -44,6 +48,7 @@ async def me_page(request: web.Request) -> web.Response:
     key = parts.ring.get(who.key_id) if who else None
     if who is None or key is None:
         return go_to("/login?next=/me")
+    queue = parts.slots.snapshot()
     page = MePage(
         path="/me",
         title=f"{who.name} · gpushare on {parts.host}",
@@ -51,16 +56,16 @@ async def me_page(request: web.Request) -> web.Response:
         base_url=base_url(request),
         name=who.name,
         told=told(request),
-        calls=_calls(parts, who),
+        calls=_calls(parts, who, queue),
+        why=why_waiting(parts, who, queue),
         share=own.share(who, parts.config.queue.background_weight),
         key=key,
     )
     return render(request, "me.html", page)
 
 
-def _calls(parts: Parts, who: Principal) -> tuple[OwnCall, ...]:
+def _calls(parts: Parts, who: Principal, queue: QueueView) -> tuple[OwnCall, ...]:
     """Returns the viewer's calls: those that run, then those that wait, the next one first."""
-    queue = parts.slots.snapshot()
     tools = {request_id: live.tool for request_id, live in parts.gateway.live.items()}
     running = [
         OwnCall(id=row.id, model=row.model, tool=tools.get(row.id, ""), where="Running", for_s=row.started_s)

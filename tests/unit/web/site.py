@@ -68,7 +68,7 @@ class MadeUpQueue:
                     waiting=0,
                     running=0,
                 )
-                for name, used in (("alice", 5.0), ("bob", 15.0))
+                for name, used in (("alice", 5.0), ("bob", 15.0), ("carol", 0.0))
             ),
             backends=(),
             granted_total=7,
