@@ -15,6 +15,7 @@ from gpushare.cli.status import progress, who
 from gpushare.cli.top.state import State
 from gpushare.core import wording
 from gpushare.core.document import Document, LastDay, Running, Waiting
+from gpushare.core.gpu_status import line as gpu_line
 from gpushare.core.problems import printable
 
 HELP = (
@@ -78,14 +79,20 @@ class _Picture:
         return [*lines, Text(""), *self._below()]
 
     def _head(self) -> Iterator[Text]:
-        """Yields the headline, when a new request would start, notices, and how many waited."""
+        """Yields the headline, when a new request would start, notices, and how busy it was."""
         document, width = self._document, self._width
         yield _two(printable(wording.headline(document).text), printable(self._corner()), width)
         yield _line(wording.newcomer(document.new_request_starts_in_s), width, GREY)
         for notice in document.notices:
             yield _line(f"! {notice.text}", width, "red" if notice.level == "bad" else "yellow")
-        waiting = f"Waiting {len(document.waiting)}"
-        yield _line(f"{waiting}  {sparkline(self._state.history, width - len(waiting) - 2)}", width)
+        gpus = document.gpus or ()
+        for gpu in gpus:
+            text = printable(gpu_line(gpu, alone=len(gpus) == 1))
+            busy = sparkline(gpu.busy_history, width - cell_len(text) - 2, top=1.0)
+            yield _line(f"{text}  {busy}", width, GREY if gpu.lost else "")
+        if not gpus:
+            text = f"Waiting {len(document.waiting)}"
+            yield _line(f"{text}  {sparkline(self._state.history, width - len(text) - 2)}", width)
 
     def _corner(self) -> str:
         """Returns host and time, or why the picture stands still and since when."""

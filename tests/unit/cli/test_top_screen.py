@@ -132,6 +132,34 @@ def test_times_go_on_between_two_documents() -> None:
     assert all(line.startswith("\x1b[90m") for line in styled[1:12] if line)
 
 
+GPU: dict[str, Any] = {
+    "index": 0,
+    "name": "NVIDIA RTX 4090",
+    "busy": 0.87,
+    "memory_used_bytes": 22_870_000_000,
+    "memory_total_bytes": 25_760_000_000,
+    "celsius": 71,
+    "watts": 338.0,
+    "watts_limit": 450.0,
+    "slowed": [],
+    "others": 0,
+    "others_bytes": 0,
+    "lost": False,
+    "busy_history": [0.0, 0.5, 1.0, None, 0.87],
+}
+
+
+def test_each_card_has_a_line_with_its_last_minutes() -> None:
+    """Instead of how many waited; one that has gone is told all the same, and hurts nothing."""
+    one = lines(state(gpus=[GPU]))
+    assert one[3].startswith("GPU 87 %")
+    assert one[3].rstrip().endswith("  ▁▅█ ▇")
+    two = lines(state(gpus=[GPU, GPU | {"index": 1, "lost": True, "busy": None, "busy_history": []}]))
+    assert two[3].startswith("GPU 0")
+    assert two[4].startswith("GPU 1")
+    assert len(two) == 24
+
+
 def test_a_pause_is_told_with_its_time() -> None:
     """So that nobody takes an old picture for a new one."""
     known = state()
