@@ -9,6 +9,7 @@ USUAL_CONTEXT = 32_768
 """Ollama's own choice on a card of 24 GB."""
 AGENT_CONTEXT = 65_536
 """What coding agents advise."""
+IN_THE_SHELL = "In the shell, or in `~/.profile` for always:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,11 @@ Rules: what is printed here runs as it stands; ``tests/e2e/test_snippets.py`` ru
 
 import json
 
-from gpushare.core.tools.base import Site, Step, Tool, exports
+from gpushare.core.tools.base import IN_THE_SHELL, Site, Step, Tool, exports
 
 HELLO = "Say hello."
 _PROMPT = f'[{{"role": "user", "content": "{HELLO}"}}]'
 _JS_PROMPT = f'[{{ role: "user", content: "{HELLO}" }}]'
-_IN_THE_SHELL = "In the shell, or in `~/.profile` for always:"
 _GREETING = "it prints a greeting."
 
 
@@ -23,7 +22,7 @@ def ollama_python(site: Site) -> Tool:
         key=f"`OLLAMA_API_KEY={site.key}`",
         steps=(
             Step(
-                say=_IN_THE_SHELL,
+                say=IN_THE_SHELL,
                 copy=exports(OLLAMA_HOST=site.base_url, OLLAMA_API_KEY=site.key),
                 kind="sh",
             ),
@@ -133,7 +132,7 @@ def anthropic(site: Site) -> Tool:
         key=f"`ANTHROPIC_API_KEY={site.key}`",
         steps=(
             Step(
-                say=_IN_THE_SHELL,
+                say=IN_THE_SHELL,
                 copy=exports(ANTHROPIC_BASE_URL=site.base_url, ANTHROPIC_API_KEY=site.key),
                 kind="sh",
             ),
@@ -208,7 +207,7 @@ def curl(site: Site) -> Tool:
 
 def _openai_variables(site: Site) -> Step:
     return Step(
-        say=_IN_THE_SHELL,
+        say=IN_THE_SHELL,
         copy=exports(OPENAI_BASE_URL=f"{site.base_url}/v1", OPENAI_API_KEY=site.key),
         kind="sh",
     )

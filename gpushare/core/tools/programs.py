@@ -5,10 +5,9 @@ The forms are those of each program's own documents.
 
 import json
 
-from gpushare.core.tools.base import AGENT_CONTEXT, Site, Step, Tool, exports
+from gpushare.core.tools.base import AGENT_CONTEXT, IN_THE_SHELL, Site, Step, Tool, exports
 
 _REPLY = 4096  # tokens kept for an answer where a tool divides the context
-_IN_THE_SHELL = "In the shell, or in `~/.profile` for always:"
 
 
 def ollama(site: Site) -> Tool:
@@ -24,8 +23,8 @@ def ollama(site: Site) -> Tool:
             Step(say="Ask something:", copy=f'ollama run {site.model} "Say hello."', kind="sh"),
         ),
         check="`ollama list` shows this server's models.",
-        quirk="It sends no key in a header and does not read `OLLAMA_API_KEY`. Pulling and deleting models"
-        " is for admins.",
+        quirk="It sends no key in a header and does not read `OLLAMA_API_KEY`; an admin may have turned keys in "
+        "addresses off (`auth.key_in_path`). Pulling and deleting models is for admins.",
     )
 
 
@@ -47,7 +46,7 @@ def claude_code(site: Site) -> Tool:
         address=f"`ANTHROPIC_BASE_URL={site.base_url}`",
         key=f"`ANTHROPIC_AUTH_TOKEN={site.key}`, and its model names set to a local model",
         steps=(
-            Step(say=_IN_THE_SHELL, copy=f"{variables}\nunset ANTHROPIC_API_KEY", kind="sh"),
+            Step(say=IN_THE_SHELL, copy=f"{variables}\nunset ANTHROPIC_API_KEY", kind="sh"),
             Step(say="Start it:", copy="claude", kind="sh"),
         ),
         check="`/status` in it shows this address, and a first question is answered.",
@@ -77,7 +76,7 @@ env_key = "GPUSHARE_KEY"
 wire_api = "responses\"""",
                 kind="toml",
             ),
-            Step(say=_IN_THE_SHELL, copy=exports(GPUSHARE_KEY=site.key), kind="sh"),
+            Step(say=IN_THE_SHELL, copy=exports(GPUSHARE_KEY=site.key), kind="sh"),
             Step(say="Start it:", copy="codex", kind="sh"),
         ),
         check='`codex exec "Say hello."` prints a greeting.',
@@ -243,7 +242,7 @@ def aider(site: Site) -> Tool:
         key=f"`OLLAMA_API_KEY={site.key}`",
         steps=(
             Step(
-                say=_IN_THE_SHELL,
+                say=IN_THE_SHELL,
                 copy=exports(OLLAMA_API_BASE=site.base_url, OLLAMA_API_KEY=site.key),
                 kind="sh",
             ),
