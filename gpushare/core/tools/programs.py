@@ -23,8 +23,8 @@ def ollama(site: Site) -> Tool:
             Step(say="Ask something:", copy=f'ollama run {site.model} "Say hello."', kind="sh"),
         ),
         check="`ollama list` shows this server's models.",
-        quirk="It sends no key in a header and does not read `OLLAMA_API_KEY`; an admin may have turned keys in "
-        "addresses off (`auth.key_in_path`). Pulling and deleting models is for admins.",
+        quirk="It sends no key in a header and does not read `OLLAMA_API_KEY`; an admin may have "
+        "turned keys in addresses off (`auth.key_in_path`). Pulling and deleting models is for admins.",
     )
 
 
