@@ -122,7 +122,7 @@ def _waiting(document: Document, times: Callable[[datetime], str], widths: dict[
             row.model,
             times(row.since),
             wording.estimate(row.starts_in_s),
-            "loads the model first" if row.swap else "",
+            remark(row),
         )
         for row in document.waiting
     ]
@@ -134,6 +134,11 @@ def _styled(text: str, rows: Sequence[Running | Waiting]) -> list[str]:
     head, *lines = (f"  {line}" for line in text.split("\n"))
     shown = [click.style(line, bold=True) if row.you else line for line, row in zip(lines, rows, strict=True)]
     return [click.style(head, dim=True), *shown]
+
+
+def remark(call: Waiting) -> str:
+    """Returns why a request starts late, if there is a reason to tell."""
+    return call.reason or ("loads the model first" if call.swap else "")
 
 
 def who(call: Running | Waiting) -> str:

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
-from gpushare.cli.status import progress, who
+from gpushare.cli.status import progress, remark, who
 from gpushare.cli.top.state import State
 from gpushare.core import wording
 from gpushare.core.document import Document, LastDay, Running, Waiting
@@ -113,7 +113,7 @@ class _Picture:
                 row.model,
                 self._since(row.since),
                 wording.estimate(self._left(row.starts_in_s)),
-                "loads" if row.swap else "",
+                self._remark(row),
             )
             for row in rows
         ]
@@ -127,7 +127,7 @@ class _Picture:
         count: int,
     ) -> list[Text]:
         """Returns a header and ``count`` rows, the selected one among them."""
-        widths = _widths(self._width)
+        widths = _widths(self._width, remarks=not headers[-1])
         head = _row([header.upper() for header in headers], widths, headers, GREY)
         if len(rows) > count:
             head = _two(head.plain, f"{len(rows) - count} more", self._width, style=GREY)
@@ -161,6 +161,12 @@ class _Picture:
 
     def _since(self, instant: datetime) -> str:
         return wording.duration((self._now - instant).total_seconds())
+
+    def _remark(self, row: Waiting) -> str:
+        """Returns why a request starts late, in one word where there is no room for more."""
+        room = _widths(self._width, remarks=True)[-1]
+        text = remark(row)
+        return text if cell_len(text) <= room else "later" if row.reason else "loads"
 
     def _left(self, seconds: float | None) -> float | None:
         """Returns the time that is left of an estimate; it never counts below zero."""
@@ -203,11 +209,12 @@ def _foot(state: State, width: int) -> Text:
     return _line(only + keys, width, GREY)
 
 
-def _widths(width: int) -> tuple[int, ...]:
-    """Returns the widths of the columns, which both tables share: the model takes what the others leave."""
-    marker, name, times, middle, last = 2, max(12, min(24, width // 6)), 10, 16, 8
-    model = max(8, min(40, width - (marker + name + times + middle + last) - 10))
-    return (marker, name, model, times, middle, last)
+def _widths(width: int, *, remarks: bool) -> tuple[int, ...]:
+    """Returns the widths of the columns; the tables share them, but for remarks, which take what is left."""
+    marker, name, times, middle, speed = 2, max(12, min(24, width // 6)), 10, 16, 8
+    left = width - (marker + name + times + middle) - 10
+    model = max(8, min(40, left - speed))
+    return (marker, name, model, times, middle, max(speed, left - model) if remarks else speed)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], headers: Sequence[str], style: str) -> Text:

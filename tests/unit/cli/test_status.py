@@ -70,6 +70,14 @@ def test_the_screen_answers_in_a_sentence_then_shows_the_queue(monkeypatch: pyte
     )
 
 
+def test_a_reason_to_start_late_is_told() -> None:
+    """In the place of the load, which it includes."""
+    late = {"reason": "carol's request came back in front"}
+    waiting = [row | late for row in DOCUMENT["waiting"]]  # type: ignore[attr-defined]
+    assert screen(waiting=waiting).count("carol's request came back in front") == 2
+    assert "loads the model" not in screen(waiting=waiting)
+
+
 def test_nobody_there_is_one_line() -> None:
     """Without requests there is only the headline, which says itself when a new one would start."""
     text = screen(state="free", running=[], waiting=[], notices=[])

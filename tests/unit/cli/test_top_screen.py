@@ -160,6 +160,13 @@ def test_each_card_has_a_line_with_its_last_minutes() -> None:
     assert len(two) == 24
 
 
+def test_a_wide_window_has_room_for_the_reason() -> None:
+    """Why somebody starts later than was told first stands behind the estimate."""
+    waiting = [row | {"reason": "bob's answer is longer than usual"} for row in DOCUMENT["waiting"]]  # type: ignore[attr-defined]
+    shown = lines(state(waiting=waiting), 140, 24)
+    assert shown[10].rstrip().endswith("about 10 s        bob's answer is longer than usual")
+
+
 def test_a_pause_is_told_with_its_time() -> None:
     """So that nobody takes an old picture for a new one."""
     known = state()
