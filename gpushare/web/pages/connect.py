@@ -32,7 +32,7 @@ class ConnectPage(Page):
     site: Site
     own_key: bool
     misleading: bool
-    windows: str = WINDOWS
+    windows: str
 
 
 async def connect_page(request: web.Request) -> web.Response:
@@ -75,6 +75,7 @@ def _page(request: web.Request, slug: str) -> ConnectPage:
         site=site,
         own_key=choice == "own",
         misleading=_is_misleading(request, facts.base_url),
+        windows=WINDOWS if tool and any("export " in step.copy for step in tool.steps) else "",
     )
 
 
