@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import math
 import os
+import socket
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ PATIENCE_S = 5.0  # an answer takes milliseconds, a hang lasts for ever
 START_PATIENCE_S = 30.0  # a driver asleep wakes one card after the other, a second or two for each
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 300.0
+LONGEST_ANSWER = 1_000_000  # bytes; one card takes some hundreds
 END_S = 2.0  # how long the end of the gateway waits for a child that the kernel cannot end
 
 ENDED = "the program that asks the driver has ended"
@@ -75,9 +76,9 @@ class NvmlGpus:
         while True:
             readable = False
             try:
-                async with self._child() as child:
+                async with _child(self._devices) as child:
                     readable = await self._converse(child, tell)
-                    await _end(child)  # however long: a second one would only hang beside it
+                    await child.end()  # however long: a second one would only hang beside it
             except OSError as error:
                 tell(GpuReport(error=f"no program can be started to ask the driver ({error.strerror})"))
             if readable:
@@ -85,12 +86,12 @@ class NvmlGpus:
             await self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _converse(self, child: Process, tell: Tell) -> bool:
+    async def _converse(self, child: "_Child", tell: Tell) -> bool:
         """Asks one child until it fails or has no card to read; returns whether it ever had one."""
         readable, patience_s = False, self._start_patience_s
         try:
             while True:
-                report = await _ask(child, patience_s)
+                report = await child.ask(patience_s)
                 tell(report)
                 if not report.readings:
                     return readable
@@ -100,49 +101,82 @@ class NvmlGpus:
             tell(GpuReport(error=str(why)))
         return readable
 
-    @contextlib.asynccontextmanager
-    async def _child(self) -> AsyncIterator[Process]:
-        """Gives a running child, in a session of its own so that Ctrl-C is the gateway's alone; kills it."""
-        command = (sys.executable, "-P", "-m", CHILD, str(os.getpid()), *self._devices)
-        child = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
-        )
-        try:
-            yield child
-        finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(END_S):
-                    await _end(child)
+
+@contextlib.asynccontextmanager
+async def _child(devices: Sequence[str]) -> AsyncIterator["_Child"]:
+    """Gives a running child and ends it, as far as the kernel can."""
+    child = _Child(devices)
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                await child.end()
 
 
-async def _ask(child: Process, patience_s: float) -> GpuReport:
-    """Asks once.
+class _Child:
+    """A process that asks the driver, and the line to it.
+
+    It is started without the event loop's help, because a start that waits could be cancelled half-way and
+    leave a process that nobody knows.  It has a session of its own, so that Ctrl-C is the gateway's alone.
 
     Raises:
-        _NoAnswer: no answer in time, none at all, or one that cannot be read.
+        OSError: no process can be started.
     """
-    questions, answers = cast("asyncio.StreamWriter", child.stdin), cast("asyncio.StreamReader", child.stdout)
-    try:
-        questions.write(b"\n")
-        async with asyncio.timeout(patience_s):
-            line = await answers.readline()
-        if not line:
-            raise _NoAnswer(ENDED)
-        return msgspec.json.decode(line, type=GpuReport)
-    except TimeoutError as late:
-        raise _NoAnswer(f"the driver does not answer within {patience_s:g} s") from late
-    except (ValueError, msgspec.DecodeError) as wrong:  # ValueError: a line beyond all measure
-        raise _NoAnswer(GARBLED) from wrong
-    except (OSError, RuntimeError) as closed:  # RuntimeError: uvloop's word for a closed pipe
-        raise _NoAnswer(ENDED) from closed
 
+    def __init__(self, devices: Sequence[str]) -> None:
+        command = (sys.executable, "-P", "-m", CHILD, str(os.getpid()), *devices)
+        self._line, theirs = socket.socketpair()
+        self._line.setblocking(False)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError:
+                self._line.close()
+                raise
 
-async def _end(child: Process) -> None:
-    """Kills a child and waits until it and its pipes are gone; may be called again when it was cancelled."""
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
-    cast("asyncio.StreamWriter", child.stdin).close()
-    await child.communicate()
+    async def ask(self, patience_s: float) -> GpuReport:
+        """Asks once.
+
+        Raises:
+            _NoAnswer: no answer in time, none at all, or one that cannot be read.
+        """
+        try:
+            async with asyncio.timeout(patience_s):
+                await asyncio.get_running_loop().sock_sendall(self._line, b"\n")
+                answer = await self._read_line()
+            return msgspec.json.decode(answer, type=GpuReport)
+        except TimeoutError as late:
+            raise _NoAnswer(f"the driver does not answer within {patience_s:g} s") from late
+        except OSError as broken:
+            raise _NoAnswer(ENDED) from broken
+        except msgspec.DecodeError as wrong:
+            raise _NoAnswer(GARBLED) from wrong
+
+    async def _read_line(self) -> bytes:
+        """Returns what comes up to the end of a line, or up to what no answer is as long as."""
+        read = b""
+        while not read.endswith(b"\n") and len(read) < LONGEST_ANSWER:
+            piece = await asyncio.get_running_loop().sock_recv(self._line, LONGEST_ANSWER)
+            if not piece:
+                raise _NoAnswer(ENDED)
+            read += piece
+        return read
+
+    async def end(self) -> None:
+        """Kills the child and waits until it is gone; may be called again when that was cancelled."""
+        self._line.close()
+        self._process.kill()
+        pause_s = 0.001
+        while self._process.poll() is None:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 1.0)
 
 
 class FakeGpus:

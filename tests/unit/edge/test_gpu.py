@@ -1,49 +1,26 @@
 """The child that asks the driver, as a real process: answers, hangs, deaths, and that none is left."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
 from gpushare.core.gpu import GpuReading, GpuReport
 from gpushare.edge import gpu
 from gpushare.edge.gpu import ENDED, FAKE_NAME, GARBLED, LONGEST_PAUSE_S, FakeGpus, NvmlGpus
-from tests.unit.edge.nvml_library import CARD, DRIVER_NOT_LOADED, GPU_IS_LOST
+from tests.driver.nvml_library import CARD, DRIVER_NOT_LOADED, GPU_IS_LOST
+from tests.machine import TWO_CARDS, Machine, children, driver_readers, machine
 
-DRIVER = Path(__file__).parent / "driver"
-TWO_CARDS = [{**CARD, "uuid": "GPU-1"}, {**CARD, "uuid": "GPU-2", "gpu": 5}]
-
-
-class Machine:
-    """A machine with a made-up driver."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.says(cards=TWO_CARDS)
-
-    def says(self, **description: Any) -> None:
-        """Changes what the driver says from now on."""
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps(description))
-        new.rename(self._file)
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A driver with two cards, which children find before the real one."""
-    monkeypatch.setenv("PYTHONPATH", str(DRIVER))
-    monkeypatch.setenv("MADE_UP_DRIVER", str(tmp_path / "driver.json"))
-    return Machine(tmp_path / "driver.json")
+__all__ = ["machine"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +28,6 @@ def no_child_left() -> Iterator[None]:
     """Checks that every child is gone, and not as a zombie either."""
     yield
     assert children() == []
-
-
-def children(parent: int = 0) -> list[int]:
-    """Returns the children of a process, of this one unless told otherwise; zombies included."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == (parent or os.getpid()):
-                found.append(int(entry.name))
-    return found
 
 
 def alive(pid: int) -> bool:
@@ -260,17 +226,12 @@ def test_a_killed_gateway_leaves_no_child(machine: Machine, hang: str) -> None:
     """Even when the gateway has no time to end anything, and even when its child hangs."""
     machine.says(cards=[{**CARD, "hang": hang}])
     with subprocess.Popen([sys.executable, "-P", "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        child = wait_for(lambda: asks_a_driver(children(parent.pid)))[0]
+        child = wait_for(lambda: driver_readers(parent.pid))[0]
         if not hang:
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"read\n"
         parent.kill()
         wait_for(lambda: not alive(child))
-
-
-def asks_a_driver(pids: list[int]) -> list[int]:
-    """Returns those processes that have become the program that asks the driver."""
-    return [pid for pid in pids if b"gpushare.edge.nvml" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 T = TypeVar("T")

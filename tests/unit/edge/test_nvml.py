@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import json
 import os
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 
 from gpushare.core.gpu import GpuReading, GpuReport
 from gpushare.edge import nvml
-from tests.unit.edge.nvml_library import (
+from tests.driver.nvml_library import (
     CARD,
     GPU_IS_LOST,
     NO_PERMISSION,
@@ -27,10 +26,10 @@ from tests.unit.edge.nvml_library import (
     SIZE_UNKNOWN,
     Library,
 )
+from tests.machine import Machine
 
 HIDDEN = 2**22 + 7  # no process has this id: the kernel's largest is 2**22
 SELF = os.getpid()
-DRIVER = Path(__file__).parent / "driver"
 
 
 class Driver:
@@ -261,14 +260,14 @@ def test_without_a_driver_the_child_says_so_and_ends(
     absent: bool,  # noqa: FBT001
 ) -> None:
     """It gives the driver's own words once and does not wait to be asked again."""
-    description = tmp_path / "driver.json"
-    description.write_text(json.dumps({"init": code}))
+    machine = Machine(tmp_path / "driver.json")
+    machine.says(init=code)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "gpushare.edge.nvml", str(SELF)],
         input=b"\n\n\n",
         capture_output=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(DRIVER), "MADE_UP_DRIVER": str(description)},
+        env={**os.environ, **machine.environment},
     )
     assert msgspec.json.decode(done.stdout, type=GpuReport) == GpuReport(error=words, absent=absent)
 

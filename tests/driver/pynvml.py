@@ -30,6 +30,6 @@ def describe() -> Any:
 elsewhere = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 real = load("pynvml", PathFinder.find_spec("pynvml", elsewhere))
 library = load(
-    "nvml_library", importlib.util.spec_from_file_location("nvml_library", HERE.parent / "nvml_library.py")
+    "nvml_library", importlib.util.spec_from_file_location("nvml_library", HERE / "nvml_library.py")
 )
 real.nvmlLib = library.Library(describe)
