@@ -28,6 +28,11 @@ class Machine:
         new.rename(self._file)
 
     @property
+    def hangs(self) -> bool:
+        """Whether a child has made a call that does not return."""
+        return self._file.with_suffix(".hung").exists()
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables by which a child finds the driver."""
         return {"PYTHONPATH": str(DRIVER), "MADE_UP_DRIVER": str(self._file)}

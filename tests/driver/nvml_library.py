@@ -37,10 +37,16 @@ CARD: dict[str, Any] = {
 
 
 class Library:
-    """Answers as the C library would: an error code, and results in the caller's buffers."""
+    """Answers as the C library would: an error code, and results in the caller's buffers.
 
-    def __init__(self, describe: Callable[[], Description]) -> None:
+    ``on_hang`` is told before a call that never returns.
+    """
+
+    def __init__(
+        self, describe: Callable[[], Description], on_hang: Callable[[], object] = lambda: None
+    ) -> None:
         self._describe = describe
+        self._on_hang = on_hang
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if name in self._describe().get("missing", ()):
@@ -74,6 +80,7 @@ class Library:
     def _on_card(self, name: str, handle: Any, buffers: Sequence[Any]) -> int:
         index = (ctypes.cast(handle, ctypes.c_void_p).value or 0) - 1
         while self._describe()["cards"][index].get("hang") == name:
+            self._on_hang()
             signal.pause()
         card = self._describe()["cards"][index]
         return _fault(card, name) or ON_CARD[name](card, *buffers)

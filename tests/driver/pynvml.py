@@ -1,6 +1,7 @@
 """The real ``pynvml`` over a made-up library; a child finds it first when this folder is in PYTHONPATH.
 
-The library's description is the JSON file that ``$MADE_UP_DRIVER`` names, read at every call.
+The library's description is the JSON file that ``$MADE_UP_DRIVER`` names, read at every call; a file beside
+it appears when a call hangs.
 """
 
 import importlib.util
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+DESCRIPTION = Path(os.environ["MADE_UP_DRIVER"])
 
 
 def load(name: str, spec: Any) -> Any:
@@ -24,7 +26,12 @@ def load(name: str, spec: Any) -> Any:
 
 def describe() -> Any:
     """Returns what the library says now."""
-    return json.loads(Path(os.environ["MADE_UP_DRIVER"]).read_text())
+    return json.loads(DESCRIPTION.read_text())
+
+
+def tell_of_hang() -> None:
+    """Lets the test know that a call will not return."""
+    DESCRIPTION.with_suffix(".hung").touch()
 
 
 elsewhere = [entry for entry in sys.path if Path(entry).resolve() != HERE]
@@ -32,4 +39,4 @@ real = load("pynvml", PathFinder.find_spec("pynvml", elsewhere))
 library = load(
     "nvml_library", importlib.util.spec_from_file_location("nvml_library", HERE / "nvml_library.py")
 )
-real.nvmlLib = library.Library(describe)
+real.nvmlLib = library.Library(describe, tell_of_hang)

@@ -221,15 +221,19 @@ asyncio.run(NvmlGpus(interval_s=60.0).run(lambda report: print("read", flush=Tru
 """
 
 
-@pytest.mark.parametrize("hang", ["", "nvmlDeviceGetName"])
-def test_a_killed_gateway_leaves_no_child(machine: Machine, hang: str) -> None:
+@pytest.mark.parametrize(
+    "moment", ["at the start of the child", "between readings", "while the driver hangs"]
+)
+def test_a_killed_gateway_leaves_no_child(machine: Machine, moment: str) -> None:
     """Even when the gateway has no time to end anything, and even when its child hangs."""
-    machine.says(cards=[{**CARD, "hang": hang}])
+    machine.says(cards=[{**CARD, "hang": "" if moment == "between readings" else "nvmlDeviceGetName"}])
     with subprocess.Popen([sys.executable, "-P", "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        child = wait_for(lambda: driver_readers(parent.pid))[0]
-        if not hang:
+        (child,) = wait_for(lambda: driver_readers(parent.pid))
+        if moment == "between readings":
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"read\n"
+        elif moment == "while the driver hangs":
+            wait_for(lambda: machine.hangs)
         parent.kill()
         wait_for(lambda: not alive(child))
 
