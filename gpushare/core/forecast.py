@@ -93,6 +93,7 @@ class Play:
             until: the play ends once this one has started.
         """
         self._play(most, until)
+        self._part()
         knows, late = self._usual.habits.knows, self._t > self._began + LONGEST_S and self._sure
         for lane in Lane:
             first = [ticket for ticket in self._order if ticket.lane is lane]
@@ -103,6 +104,12 @@ class Play:
                     start = self._began + LONGEST_S
                 eta = None if start is None or lane in self._closed else start - self._began
                 yield ticket, Forecast(position=position, eta_s=eta)
+
+    def _part(self) -> None:
+        """Parts what holds each other, so that nothing of this play is left to the collector."""
+        self._events.clear()
+        for lease in self._board.accounts.leases:
+            lease.flow.leases.clear()
 
     def _is_closed(self, lane: Lane) -> bool:
         """Opens a lane in which nothing can start, because the order can be told all the same."""

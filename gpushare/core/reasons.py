@@ -15,18 +15,23 @@ from gpushare.core.views import Delay, QueueView, Reason, RunningView, WaitingVi
 
 GROWN = 1.5  # an estimate says "about": only what is told half as long again needs a reason
 STEPS_S = ((60.0, 5.0), (float("inf"), 30.0))  # told times are rounded to so much below the first number
+LOOKED_AT = 32  # calls in front of one: the reason is among those that go next, and each costs
 
 
 @dataclass(slots=True)
 class _First:
-    """What a call was told first: when, how long, who stood before it, whether it had to load."""
+    """What a call was told first: when, how long, its place in the order of then, whether it had to load."""
 
     at: float
     eta_s: float
-    order: tuple[str, ...]
+    order: dict[str, int]
     place: int
     swap: bool
     reason: Reason | None = None
+
+    def stood_before(self, each: RunningView | WaitingView) -> bool:
+        """Whether a call ran or stood in front then."""
+        return self.order.get(each.id, self.place) < self.place
 
 
 class Reasons:
@@ -40,28 +45,26 @@ class Reasons:
 
     def explained(self, view: QueueView) -> QueueView:
         """Returns the picture with the reason in every row that is told more than it was."""
-        waiting = tuple(self._explained(view)) if view.waiting else ()
-        if len(self._first) > len(waiting):
-            ids = {row.id for row in waiting}
-            self._first = {call: first for call, first in self._first.items() if call in ids}
+        waiting = tuple(self._explained(view))
+        self._first = {row.id: self._first[row.id] for row in waiting if row.id in self._first}
         return replace(view, waiting=waiting)
 
     def _explained(self, view: QueueView) -> Iterator[WaitingView]:
         for lane in dict.fromkeys(row.lane for row in view.waiting):
             running = [row for row in view.running if row.lane is lane]
             rows = [row for row in view.waiting if row.lane is lane]
-            order = tuple(row.id for row in running) + tuple(row.id for row in rows)
+            ids = [row.id for row in running] + [row.id for row in rows]
+            order = {call: place for place, call in enumerate(ids)}
             for place, row in enumerate(rows):
                 if row.eta_s is None:
                     yield row
                     continue
                 first = self._first.get(row.id)
                 if first is None:
-                    before = len(running) + place
-                    self._first[row.id] = _First(view.now, row.eta_s, order, before, row.swap)
+                    self._first[row.id] = _First(view.now, row.eta_s, order, order[row.id], row.swap)
                     yield row
                 elif _has_grown(view.now - first.at + row.eta_s, first.eta_s):
-                    first.reason = _reason(row, first, running, rows[:place]) or first.reason
+                    first.reason = _reason(row, first, running, rows[: min(place, LOOKED_AT)]) or first.reason
                     yield replace(row, reason=first.reason)
                 else:
                     yield row
@@ -77,15 +80,12 @@ def _reason(
     row: WaitingView, first: _First, running: list[RunningView], ahead: list[WaitingView]
 ) -> Reason | None:
     """Returns the reason that costs a call the most time, None when nothing is to be seen of it any more."""
-    before = set(first.order[: first.place])
     calls: tuple[RunningView | WaitingView, ...] = (*running, *ahead)
-    came = [each for each in calls if each.id not in before]
+    came = [each for each in calls if not first.stood_before(each)]
     # A call for the model that is loaded goes before a swap; without the swap it would not stand in front.
     preferred = [each for each in came if row.swap and not each.swap]
-    fair = [each for each in came if each not in preferred]
-    late: list[RunningView] = [
-        each for each in running if each.id in before and each.usual_s and each.ran_s > each.usual_s
-    ]
+    fair = [each for each in came if each.swap or not row.swap]
+    late = [each for each in running if first.stood_before(each) and _over_s(each) > 0]
     load_s = (row.load_s or 1.0) if row.swap and not first.swap else 0.0
     found = [(load_s + sum(map(_takes_s, preferred)), Reason(delay=Delay.LOAD))]
     if fair:
@@ -105,4 +105,5 @@ def _takes_s(each: RunningView | WaitingView) -> float:
 
 
 def _over_s(each: RunningView) -> float:
-    return each.ran_s - (each.usual_s or 0.0)
+    """Returns how much longer than usual a call has run, as far as that is known."""
+    return each.ran_s - each.usual_s if each.usual_s else 0.0

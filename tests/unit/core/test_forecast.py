@@ -1,5 +1,7 @@
 """Tests of positions and times: the queue played forward."""
 
+import gc
+
 import pytest
 
 from gpushare.core import forecast
@@ -261,6 +263,23 @@ def test_deep_debt_takes_no_time_to_forecast() -> None:
     queue.scheduler.accounts.flow("a", FRONT).deficit = -60_003.0
     queue.scheduler.accounts.flow("b", FRONT).deficit = -50_003.0
     assert queue.order() == ["t2", "t1"] == queue.served()
+
+
+def test_a_look_leaves_nothing_to_the_collector() -> None:
+    """However it ends, a play is free at once: it holds the calls that wait."""
+    queue = Queue(slots=2)
+    for number in range(20):
+        queue.send(f"o{number % 3}")
+    queue.run(0.0)
+    queue.run(0.0)
+    gc.collect()
+    gc.disable()
+    try:
+        queue.scheduler.snapshot(4.0)
+        queue.scheduler.forecast_new("new", FRONT, "m", Lane.GENERATE, 4.0)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_newcomers_with_credit_left_take_turns() -> None:
