@@ -8,6 +8,8 @@ from gpushare.cli.clipboard import copy
 from gpushare.cli.options import json_option
 from gpushare.cli.terminal import ExitCode, Failure, emit, note, table
 from gpushare.core.about import Connecting
+from gpushare.core.login import tidy_url
+from gpushare.core.names import is_model_name
 from gpushare.core.tools import EXAMPLE_KEY, EXAMPLE_MODEL, TOOLS, USUAL_CONTEXT, Site, Tool, tools
 from gpushare.core.tools.text import plain, to_markdown, to_text
 
@@ -44,16 +46,20 @@ def connect(
 
 def _site(server: Server) -> Site:
     """Returns what to fill in; without an answer of the server, examples stand for its models."""
+    base, model, context = server.url, None, None
     try:
         facts = get(server, "/gpushare/v1/connecting", Connecting)
+        base, context = tidy_url(facts.base_url), facts.context
+        model = facts.model if facts.model and is_model_name(facts.model) else None
     except Failure as failure:
         note(f"The model and its context are examples: {failure.message}")
-        facts = Connecting(base_url=server.url, model=None, context=None)
+    except ValueError:
+        pass  # what is no address is not shown, let alone copied into a shell
     return Site(
-        base_url=facts.base_url,
+        base_url=base,
         key=server.key or EXAMPLE_KEY,
-        model=facts.model or EXAMPLE_MODEL,
-        context=facts.context or USUAL_CONTEXT,
+        model=model or EXAMPLE_MODEL,
+        context=context or USUAL_CONTEXT,
     )
 
 

@@ -4,13 +4,17 @@ Rules: a key goes only to the server it was given for; no problem repeats a line
 key.
 """
 
+import re
 import tomllib
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Struct
 
+from gpushare.core.hosts import host_name
 from gpushare.core.keys.text import SECRET_MAX, looks_like_key
+
+_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 class Login(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,14 +46,20 @@ def tidy_url(text: str) -> str:
         ValueError: it is no address of a server.
     """
     text = text.strip()
-    address = text if "://" in text else f"http://{text}"
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise ValueError("is no address; write http://HOST:PORT")
-    _ = parts.port  # raises for what is no number
-    if not address.isascii() or any(character.isspace() for character in address):
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if not _is_address(parts):
         raise ValueError("is no address; write http://HOST:PORT")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _is_address(parts: SplitResult) -> bool:
+    """Whether an address is plain enough for a socket, a header and a shell."""
+    try:
+        _ = parts.port
+    except ValueError:
+        return False
+    known = parts.scheme in ("http", "https") and host_name(parts.netloc) is not None
+    return known and _PATH.fullmatch(parts.path) is not None and not parts.query and not parts.fragment
 
 
 def is_sendable(key: str) -> bool:

@@ -46,6 +46,15 @@ def test_without_an_answer_the_steps_are_shown_all_the_same(run: Run, nobody: st
     assert "are examples: cannot reach gpushare" in said.err
 
 
+def test_a_server_cannot_put_commands_into_the_steps(run: Run, gateway: Gateway) -> None:
+    """What is no address and no model's name is left out: people paste this into a shell."""
+    hostile = FACTS | {"base_url": "http://x$(reboot)", "model": '$(reboot)"\x1b[2J'}
+    gateway.answer("/gpushare/v1/connecting", (200, json.dumps(hostile).encode()))
+    said = run("connect", "aider", "--url", gateway.url)
+    assert "reboot" not in said.out
+    assert f"OLLAMA_API_BASE={gateway.url}" in said.out
+
+
 def test_without_a_tool_all_are_listed(run: Run, atlas: Gateway) -> None:
     """By the words that name them; JSON has the steps of all."""
     said = run("connect", "--url", atlas.url)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpushare.cli.terminal import ExitCode
+from tests.terminal import GPUSHARE, on_terminal
 
 from .conftest import Gateway, Run
 
@@ -94,3 +95,14 @@ def test_logout_forgets(run: Run, home: Path, atlas: Gateway) -> None:
     assert not (home / ".config/gpushare/client.toml").exists()
     said = run("logout")
     assert (said.code, said.err) == (0, "Nobody was signed in here.\n")
+
+
+def test_at_a_terminal_the_key_is_asked_for_and_not_shown(home: Path, atlas: Gateway) -> None:
+    """Typed keys stay off the screen, and off the history of the shell."""
+    with on_terminal([*GPUSHARE, "login", atlas.url], {"HOME": str(home)}) as terminal:
+        terminal.until("Your key")
+        terminal.press(f"{KEY}\n")
+        terminal.until("Signed in as alice")
+        assert terminal.ended() == 0
+        assert terminal.settings_are_back
+        assert KEY not in terminal.raw

@@ -19,11 +19,23 @@ def test_an_address_has_one_spelling(typed: str, kept: str) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "ftp://atlas", "http://", "http://a:b@atlas", "http://atlas:x", "http://a b", "http://é", "a?b"],
+    [
+        "",
+        "ftp://atlas",
+        "http://",
+        "http://a:b@atlas",
+        "http://atlas:x",
+        "http://a b",
+        "http://é",
+        "a?b",
+        "http://x$(y)",
+        "a:99999",
+        "http://a/`b`",
+    ],
 )
 def test_what_is_no_address_is_refused(typed: str) -> None:
     """Before anything is sent to it."""
-    with pytest.raises(ValueError, match=r"(?i)is no address|port"):
+    with pytest.raises(ValueError, match="is no address"):
         tidy_url(typed)
 
 
