@@ -1,5 +1,6 @@
-"""One finished call, for tests of whatever counts, logs or shows calls."""
+"""One finished call and one reading of a card, for tests of whatever counts, logs or shows them."""
 
+from gpushare.core.gpu import GpuReading
 from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
 
 CALL = Record(
@@ -23,3 +24,19 @@ CALL = Record(
     output_tokens=20,
     bytes_out=300,
 )
+
+CARD = GpuReading(
+    index=0,
+    name="NVIDIA RTX 4090",
+    uuid="GPU-a",
+    busy=0.87,
+    memory_used=22_870_000_000,
+    memory_total=24 * 1024**3,
+    celsius=71,
+    watts=338.4,
+    watts_limit=450.0,
+    slowed=(),
+    others=1,
+    others_bytes=858_993_459,
+)
+"""A card that is well."""

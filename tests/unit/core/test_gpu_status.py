@@ -4,23 +4,10 @@ import pytest
 from gpushare.core.document import Gpu
 from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.gpu_status import gpus, line, neighbours, trouble
+from tests.unit.records import CARD
 
 GB = 1024**3
 LONGER = "Requests take longer than usual."
-CARD = GpuReading(
-    index=0,
-    name="NVIDIA RTX 4090",
-    uuid="GPU-a",
-    busy=0.87,
-    memory_used=22_870_000_000,
-    memory_total=24 * GB,
-    celsius=71,
-    watts=338.4,
-    watts_limit=450.0,
-    slowed=(),
-    others=1,
-    others_bytes=858_993_459,
-)
 SECOND = msgspec.structs.replace(CARD, index=1, uuid="GPU-b", busy=0.02)
 
 

@@ -12,23 +12,8 @@ from gpushare.core.config import Config, Gpu
 from gpushare.core.gpu import GpuReading, GpuReport, GpuView
 from gpushare.edge.files import asset
 from gpushare.web.pages.render import setup_templates
+from tests.unit.records import CARD
 from tests.unit.web.site import HOSTILE, Site, open_site, tags
-
-GB = 1024**3
-CARD = GpuReading(
-    index=0,
-    name="NVIDIA RTX 4090",
-    uuid="GPU-a",
-    busy=0.87,
-    memory_used=22_870_000_000,
-    memory_total=24 * GB,
-    celsius=71,
-    watts=338.4,
-    watts_limit=450.0,
-    slowed=(),
-    others=1,
-    others_bytes=858_993_459,
-)
 
 
 def shown(site: Site, *readings: GpuReading, note: str | None = None) -> None:
