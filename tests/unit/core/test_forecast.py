@@ -221,6 +221,22 @@ def test_the_forecast_order_is_the_order_of_service() -> None:
     assert len(told) == 9
 
 
+def test_a_guess_is_not_told_to_newcomers() -> None:
+    """What a new call would be told follows the same rules: at once, a known time, or nothing."""
+    queue = Queue(slots=2)
+    queue.teach("alice", *[10.0] * 4, model="rare")
+    queue.scheduler.set_resident("gpu", ["m", "rare"], 0.0)
+    told = []
+    for owner in ("alice", "bob"):
+        queue.send(owner)
+        queue.run(0.0)
+        forecasts = (
+            queue.scheduler.forecast_new("new", FRONT, model, Lane.GENERATE, 4.0) for model in ("m", "rare")
+        )
+        told.append([forecast.eta_s for forecast in forecasts])
+    assert told == [[0.0, 0.0], [6.0, None]]
+
+
 @pytest.mark.parametrize(("owner", "position"), [("alice", 3), ("new", 1)])
 def test_a_call_can_be_forecast_before_it_comes(owner: str, position: int) -> None:
     """A newcomer would go before an owner's second call; the owner itself would stand last."""
