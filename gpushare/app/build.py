@@ -15,13 +15,13 @@ from aiohttp import web
 
 from gpushare import __version__
 from gpushare.app.life import Life
+from gpushare.core.audience import owner_names
 from gpushare.core.config import Config
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
 from gpushare.core.model import Lane
 from gpushare.core.scheduler import Params, Scheduler
 from gpushare.core.stats import Stats
-from gpushare.core.status import owner_names
 from gpushare.edge import logs
 from gpushare.edge.files import asset
 from gpushare.edge.gpu import FakeGpus, NvmlGpus
@@ -93,11 +93,13 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
     return parts
 
 
-def build_app(parts: Parts) -> web.Application:
+def build_app(parts: Parts, life: Life) -> web.Application:
     """Returns the web application: the pages, and behind them one handler for the API, known path or not."""
     app = web.Application(middlewares=[frame])
     app[PARTS] = parts
-    pages.setup(app, templates=asset("templates"), static=asset("static"))
+    hub = pages.setup(app, templates=asset("templates"), static=asset("static"))
+    life.tasks.append(hub.run)
+    life.on_drain.append(hub.close)
     app.router.add_route("*", "/{path:.*}", inference.unlisted)
     return app
 

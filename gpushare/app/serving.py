@@ -118,7 +118,10 @@ async def running(
     parts.key_store = KeyKeeper(parts, key_file)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     runner = make_runner(
-        build_app(parts), api=answer_api, limits=connection_limits(config), shutdown_timeout=CLEANUP_TIMEOUT_S
+        build_app(parts, life),
+        api=answer_api,
+        limits=connection_limits(config),
+        shutdown_timeout=CLEANUP_TIMEOUT_S,
     )
     parts.connections = runner.connections
     await runner.setup()

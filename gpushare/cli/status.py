@@ -76,10 +76,10 @@ def _gpus(gpus: tuple[Gpu, ...]) -> list[str]:
 
 
 def _headline(document: Document, *, utc: bool) -> str:
-    head = wording.headline(document).text
+    head = wording.opening(document)
     if document.state in (State.BUSY, State.SWAP):
         sentence = wording.newcomer(document.new_request_starts_in_s)
-        head += f" · {sentence[:1].lower()}{sentence[1:].rstrip('.')}"
+        head += f" · {sentence[:1].lower()}{sentence[1:]}"
     now = document.now.astimezone(UTC if utc else None)
     when = f"{now:%H:%M:%S} UTC" if utc else f"{now:%H:%M}"
     right = click.style(printable(f"{document.host} · {when}"), dim=True)

@@ -112,6 +112,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
     anonymous: Literal["summary", "off"] = "summary"
     people: Literal["names", "initials", "hidden"] = "names"
+    max_viewers: Places = 200
+    max_viewers_per_address: Places = 10
 
 
 class Gpu(Struct, frozen=True, kw_only=True):

@@ -50,7 +50,11 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """A call in the queue, in the order of service; ``reason`` says why it starts later than told first."""
+    """A call in the queue, in the order of service.
+
+    ``starts`` is the told instant, which stays while it still holds; ``starts_in_s`` is the time left to it.
+    ``reason`` says why it starts later than told first.
+    """
 
     id: str
     position: int
@@ -62,6 +66,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     swap: bool
     reason: str | None = None
     tool: str | UnsetType = UNSET
+    starts: datetime | None = None
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -118,6 +123,24 @@ class LastDay(Struct, frozen=True, kw_only=True):
     swaps_context: int | None = None
 
 
+class LastRequest(Struct, frozen=True, kw_only=True):
+    """A person's latest request that ended: when, how long it waited, and how long it then took."""
+
+    ended: datetime
+    model: str
+    waited_s: float
+    took_s: float
+
+
+class You(Struct, frozen=True, kw_only=True):
+    """The viewer's own last 24 hours; ``last`` is null if nothing is known of an earlier request."""
+
+    who: str
+    requests: int
+    share: float | None
+    last: LastRequest | None
+
+
 class Ollama(Struct, frozen=True, kw_only=True):
     """Ollama behind the queue; ``up`` is null until it was first asked."""
 
@@ -146,3 +169,5 @@ class Document(Struct, frozen=True, kw_only=True):
     gpus: tuple[Gpu, ...] | None = None
     gpu_note: str | None = None
     day: LastDay | UnsetType = UNSET
+    new_request_starts: datetime | None = None
+    you: You | UnsetType = UNSET

@@ -84,6 +84,16 @@ class PersonDay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastCall:
+    """A person's latest queued call that ended; ``ended_at`` in seconds since 1970."""
+
+    ended_at: float
+    model: str
+    waited_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """The last 24 hours: the current hour and the 23 before it.
 
@@ -140,6 +150,7 @@ class Stats:
         self.input_tokens: Counter[str] = Counter()
         self.output_tokens: Counter[str] = Counter()
         self.load_s: defaultdict[str, float] = defaultdict(float)
+        self.last: dict[str, LastCall] = {}
         self.swaps = 0
         self.undelivered = 0
         self.bytes_out = 0
@@ -214,6 +225,12 @@ class Stats:
         self.input_tokens[model] += record.input_tokens or 0
         self.output_tokens[model] += record.output_tokens or 0
         self.load_s[model] += record.load_s or 0.0
+        self.last[person] = LastCall(
+            ended_at=record.ended_at,
+            model=model,
+            waited_s=waited_s,
+            took_s=max(0.0, record.total_s - waited_s),
+        )
         swapped = record.swap and record.first_s is not None  # it did answer, so it was loaded
         self.swaps += swapped
         hour = self._hour(record.ended_at)

@@ -1,255 +1,183 @@
 """What one viewer may see of the queue, the models and the last day.
 
-Called by: the status page and ``GET /gpushare/v1/status``, which show the same document.
+Called by: the pages, their live stream and ``GET /gpushare/v1/status``, which all show the same.
 
-Rules: what a viewer may not see is left out here, before anything is rendered; ``Audience`` alone decides it.
+Rules: what a viewer may not see is left out here, before anything is rendered; ``core.audience`` alone
+decides it.  What several viewers see alike is made once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from msgspec import UNSET, structs
 
 from gpushare.core import wording
+from gpushare.core.audience import Audience
 from gpushare.core.document import (
     Document,
     LastDay,
+    LastRequest,
     Model,
-    Notice,
     Ollama,
     PersonShare,
     Running,
     State,
     Waiting,
+    You,
 )
-from gpushare.core.gpu import GpuView
-from gpushare.core.gpu_status import gpus, neighbours, trouble
-from gpushare.core.keys import KeyRing
-from gpushare.core.model import Principal, ResidentModel
+from gpushare.core.gpu_status import gpus
+from gpushare.core.model import ResidentModel
+from gpushare.core.notices import notices
+from gpushare.core.picture import Picture, Progress, state_of
 from gpushare.core.stats import Day
-from gpushare.core.views import QueueView, Reason, RunningView, WaitingView
+from gpushare.core.views import Reason, RunningView, WaitingView
 
-SOMEBODY = "somebody"
 SPEED_AFTER_S = 1.0  # a speed over less time than this is noise
 
-People = Literal["names", "initials", "hidden"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OllamaView:
-    """What was last heard from Ollama.
+class Rows:
+    """The queue as some viewers see it.
 
-    ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked.
+    A waiting row has only the instant at which it starts: what is shown must not change by itself.
     """
 
-    up: bool = False
-    version: str = ""
-    models: tuple[str, ...] = ()
-    loaded: tuple[ResidentModel, ...] = ()
-    since: float | None = None
-
-    def changed(self, **fields: Any) -> "OllamaView":  # noqa: ANN401 - the fields are this class's own
-        """Returns a copy with some fields replaced."""
-        return replace(self, **fields)
+    running: tuple[Running, ...]
+    waiting: tuple[Waiting, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a running call is: records sent so far (one for each token) and when the first one came."""
-
-    tool: str
-    streaming: bool
-    records: int = 0
-    first_at: float | None = None
+def document(picture: Picture, audience: Audience, starts_in_s: float | None = None) -> Document:
+    """Returns what ``audience`` may see of ``picture``; see ``Showing.document``."""
+    return Showing(picture).document(audience, starts_in_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """Everything known at one instant, for nobody's eyes: ``document`` makes of it what a viewer may see.
+class Showing:
+    """One picture, shown to any number of viewers."""
 
-    ``now`` is monotonic seconds, the clock of ``queue`` and ``ollama``; ``wall`` is the same instant in UTC.
-    ``names`` maps owners to shown names.  ``starts_in_s`` is when a new call of the viewer would start.
-    ``gpus`` is None where nothing reads them.
-    """
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.state = state_of(picture)
+        self.ollama = _ollama(picture)
+        self.gpus = None if picture.gpus is None else gpus(picture.gpus)
+        queue = picture.queue
+        self._involved = {row.owner for row in queue.running} | {row.owner for row in queue.waiting}
+        self._involved |= {row.reason.owner for row in queue.waiting if row.reason}
+        self._day_s = sum(row.slot_s for row in picture.day.persons)
+        self._persons = {row.person: row for row in picture.day.persons}
+        self._rows: dict[Hashable, Rows] = {}
+        self._models: dict[Hashable, tuple[Model, ...]] = {}
 
-    now: float
-    wall: datetime
-    host: str
-    version: str
-    queue: QueueView
-    ollama: OllamaView
-    day: Day
-    max_waiting: int
-    gpus: GpuView | None = None
-    draining: bool = False
-    config_rejected: bool = False
-    starts_in_s: float | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-    progress: Mapping[str, Progress] = field(default_factory=dict)
+    def document(self, audience: Audience, starts_in_s: float | None) -> Document:
+        """Returns everything a viewer may see; ``starts_in_s`` is when a new call of theirs would start."""
+        picture, rows = self.picture, self.rows(audience)
+        starts_in_s = self.starts_in_s(starts_in_s)
+        starts = picture.after(starts_in_s) if starts_in_s else None
+        return Document(
+            now=picture.at(picture.now),
+            host=picture.host,
+            version=picture.version,
+            state=self.state,
+            notices=notices(picture, admin=audience.is_admin),
+            new_request_starts_in_s=self._left_s(starts) if starts else starts_in_s,
+            new_request_starts=starts,
+            ollama=self.ollama,
+            running=rows.running,
+            waiting=tuple(structs.replace(row, starts_in_s=self._left_s(row.starts)) for row in rows.waiting),
+            models=self.models(audience),
+            gpus=self.gpus,
+            gpu_note=None if picture.gpus is None else picture.gpus.note,
+            day=self.day(audience) if audience.signed_in else UNSET,
+            you=self.you(audience) or UNSET,
+        )
 
-    def at(self, instant: float) -> datetime:
-        """Returns the wall time of a monotonic instant, in whole seconds."""
-        return (self.wall + timedelta(seconds=instant - self.now)).replace(microsecond=0)
+    def starts_in_s(self, expected_s: float | None) -> float | None:
+        """Returns when a new call would start: at once where nobody is, unknown where none is taken."""
+        match self.state:
+            case State.FREE:
+                return 0.0
+            case State.BUSY | State.SWAP:
+                return expected_s
+            case _:
+                return None
 
+    def queue_scope(self, audience: Audience) -> Hashable:
+        """Returns what viewers have in common to whom ``rows`` are the same."""
+        own = audience.who.owner if audience.who and audience.who.owner in self._involved else ""
+        return audience.kind, own
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audience:
-    """What one viewer may see.
+    def rows(self, audience: Audience) -> Rows:
+        """Returns the running and the waiting calls."""
+        scope = self.queue_scope(audience)
+        if scope not in self._rows:
+            queue = self.picture.queue
+            self._rows[scope] = Rows(
+                running=tuple(_running(self.picture, row, audience) for row in queue.running),
+                waiting=tuple(_waiting(self.picture, row, audience) for row in queue.waiting),
+            )
+        return self._rows[scope]
 
-    ``who`` is None for a viewer without a key.  ``people`` is how persons see one another; admins see names.
-    """
+    def models(self, audience: Audience) -> tuple[Model, ...]:
+        """Returns the models in memory."""
+        if audience.kind not in self._models:
+            loaded = self.picture.ollama.loaded
+            self._models[audience.kind] = tuple(_model(row) for row in loaded if audience.may_see(row.name))
+        return self._models[audience.kind]
 
-    who: Principal | None
-    people: People = "names"
+    def day_scope(self, audience: Audience) -> Hashable:
+        """Returns what viewers have in common to whom ``day`` is the same."""
+        own = audience.who.name if audience.who and audience.who.name in self._persons else ""
+        return audience.kind, own
 
-    @property
-    def signed_in(self) -> bool:
-        """Whether the viewer has a key."""
-        return self.who is not None
+    def day(self, audience: Audience) -> LastDay:
+        """Returns the last 24 hours."""
+        day = self.picture.day
+        people = []
+        for row in day.persons:
+            own = audience.who is not None and audience.who.name == row.person
+            people.append(
+                PersonShare(
+                    who=audience.shown(row.person, own=own),
+                    you=own,
+                    requests=row.requests,
+                    slot_s=round(row.slot_s, 1),
+                    share=self._share(row.slot_s),
+                )
+            )
+        return _last_day(day, tuple(people))
 
-    @property
-    def is_admin(self) -> bool:
-        """Whether the viewer sees everything."""
-        return self.who is not None and self.who.is_admin
-
-    def is_own(self, owner: str) -> bool:
-        """Whether a call of this owner is the viewer's own."""
-        return self.who is not None and self.who.owner == owner
-
-    def sees_details(self, owner: str) -> bool:
-        """Whether the viewer may see tool and token counts of this owner's calls."""
-        return self.is_admin or self.is_own(owner)
-
-    def shown(self, name: str, *, own: bool) -> str:
-        """Returns how the viewer sees a person's name."""
-        if self.who is None:
-            return SOMEBODY
-        if own or self.is_admin or self.people == "names":
-            return name
-        if self.people == "initials":
-            return "".join(f"{part[0].upper()}." for part in name.split()) or SOMEBODY
-        return SOMEBODY
-
-    def whose(self, name: str, *, own: bool) -> str:
-        """Returns whose something is, as the viewer may know."""
-        return "your" if own else f"{self.shown(name, own=False)}'s"
-
-
-def owner_names(ring: KeyRing) -> dict[str, str]:
-    """Returns the name by which each owner is shown: that of the owner's first key."""
-    return {record.owner: record.name for record in reversed(ring.records)}
-
-
-def document(picture: Picture, audience: Audience) -> Document:
-    """Returns what ``audience`` may see of ``picture``."""
-    return Document(
-        now=picture.at(picture.now),
-        host=picture.host,
-        version=picture.version,
-        state=state_of(picture),
-        notices=tuple(_notices(picture, audience)),
-        new_request_starts_in_s=_starts_in_s(picture),
-        ollama=_ollama(picture),
-        running=tuple(_running(picture, row, audience) for row in picture.queue.running),
-        waiting=tuple(_waiting(picture, row, audience) for row in picture.queue.waiting),
-        models=tuple(_model(row) for row in picture.ollama.loaded),
-        gpus=None if picture.gpus is None else gpus(picture.gpus),
-        gpu_note=None if picture.gpus is None else picture.gpus.note,
-        day=_day(picture.day, audience) if audience.signed_in else UNSET,
-    )
-
-
-def readiness(ollama: OllamaView, *, draining: bool) -> State | None:
-    """Returns why a call would not be admitted now, None when it would be."""
-    if draining:
-        return State.DRAINING
-    if ollama.since is None:
-        return State.STARTING
-    return None if ollama.up else State.OLLAMA_DOWN
-
-
-def state_of(picture: Picture) -> State:
-    """Returns the one word for the server, the gravest first."""
-    queue = picture.queue
-    unready = readiness(picture.ollama, draining=picture.draining)
-    if unready is not None:
-        return unready
-    if queue.paused_since is not None:
-        return State.PAUSED
-    if len(queue.waiting) >= picture.max_waiting:
-        return State.FULL
-    if any(row.swap for row in queue.running):
-        return State.SWAP
-    return State.BUSY if queue.running or queue.waiting else State.FREE
-
-
-def _starts_in_s(picture: Picture) -> float | None:
-    """Returns when a new call would start: at once where nobody is, unknown where none is taken."""
-    match state_of(picture):
-        case State.FREE:
-            return 0.0
-        case State.BUSY | State.SWAP:
-            return _rounded(picture.starts_in_s)
-        case _:
+    def you(self, audience: Audience) -> You | None:
+        """Returns the viewer's own last 24 hours; None without a key."""
+        if audience.who is None:
             return None
+        name = audience.who.name
+        row = self._persons.get(name)
+        last = self.picture.last.get(name)
+        shown = (
+            None
+            if last is None
+            else LastRequest(
+                ended=datetime.fromtimestamp(int(last.ended_at), UTC),
+                model=audience.model(last.model),
+                waited_s=round(last.waited_s, 1),
+                took_s=round(last.took_s, 1),
+            )
+        )
+        return You(
+            who=name,
+            requests=row.requests if row else 0,
+            share=self._share(row.slot_s) if row else None,
+            last=shown,
+        )
 
+    def _left_s(self, starts: datetime | None) -> float | None:
+        """Returns the time left to a told instant, which may have passed."""
+        if starts is None:
+            return None
+        return max(0.0, round((starts - self.picture.wall).total_seconds(), 1))
 
-def _notices(picture: Picture, audience: Audience) -> list[Notice]:
-    """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
-    found: list[Notice] = []
-    if picture.ollama.since is not None and not picture.ollama.up:
-        found.append(_OLLAMA_DOWN)
-    if picture.draining:
-        found.append(_DRAINING)
-    if picture.queue.paused_since is not None:
-        found.append(_PAUSED)
-    if picture.config_rejected and audience.is_admin:
-        found.append(_CONFIG_REJECTED)
-    found += trouble(picture.gpus) if picture.gpus else ()
-    if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):
-        found.append(_MODEL_ON_CPU)
-    found += neighbours(picture.gpus) if picture.gpus else ()
-    if picture.ollama.version.endswith(SIMULATED):
-        found.append(_DEMO)
-    return found[:3]
-
-
-SIMULATED = "-simulated"
-"""How the version of the simulated Ollama ends, by which it is told from a real one."""
-
-_DEMO = Notice(
-    code="demo",
-    level="info",
-    text="Demo: invented people, no GPU. Ollama and the GPU's numbers are simulated here.",
-)
-_OLLAMA_DOWN = Notice(
-    code="ollama-down",
-    level="bad",
-    text="Ollama does not answer. Requests are turned away until it is back.",
-)
-_DRAINING = Notice(
-    code="draining",
-    level="bad",
-    text="This server is closing down. Running requests finish, new ones are turned away.",
-)
-_PAUSED = Notice(
-    code="paused",
-    level="warn",
-    text="An admin has paused the queue. Running requests finish, everything else waits.",
-)
-_CONFIG_REJECTED = Notice(
-    code="config-rejected",
-    level="warn",
-    text="The settings or keys on disk have mistakes, so the earlier ones are in use. What is wrong: "
-    "gpushare config check",
-)
-_MODEL_ON_CPU = Notice(
-    code="model-on-cpu",
-    level="warn",
-    text="A model does not fit into GPU memory and runs partly on the processor. Answers take much longer.",
-)
+    def _share(self, slot_s: float) -> float | None:
+        return round(slot_s / self._day_s, 3) if self._day_s else None
 
 
 def _ollama(picture: Picture) -> Ollama:
@@ -265,7 +193,7 @@ def _running(picture: Picture, row: RunningView, audience: Audience) -> Running:
         id=row.id,
         who=audience.shown(picture.names.get(row.owner, row.owner), own=own),
         you=own,
-        model=row.model,
+        model=audience.model(row.model),
         started=picture.at(picture.now - row.started_s),
         swap=row.swap,
     )
@@ -273,15 +201,15 @@ def _running(picture: Picture, row: RunningView, audience: Audience) -> Running:
     if not audience.sees_details(row.owner) or progress is None:
         return shown
     tokens = progress.records if progress.streaming else None
-    speed = _speed(progress, picture.now)
+    speed = _speed(progress)
     return structs.replace(shown, tokens=tokens, tokens_per_s=speed, tool=progress.tool)
 
 
-def _speed(progress: Progress, now: float) -> float | None:
+def _speed(progress: Progress) -> float | None:
     """Returns tokens a second since the first one, None while that says nothing."""
-    if not progress.streaming or progress.first_at is None or now - progress.first_at < SPEED_AFTER_S:
+    if not progress.streaming or progress.first_at is None or progress.at - progress.first_at < SPEED_AFTER_S:
         return None
-    return round(progress.records / (now - progress.first_at), 1)
+    return round(progress.records / (progress.at - progress.first_at), 1)
 
 
 def _waiting(picture: Picture, row: WaitingView, audience: Audience) -> Waiting:
@@ -291,9 +219,10 @@ def _waiting(picture: Picture, row: WaitingView, audience: Audience) -> Waiting:
         position=row.position,
         who=audience.shown(picture.names.get(row.owner, row.owner), own=own),
         you=own,
-        model=row.model,
+        model=audience.model(row.model),
         since=picture.at(row.since),
-        starts_in_s=_rounded(row.eta_s),
+        starts_in_s=None,
+        starts=picture.after(row.eta_s),
         swap=row.swap,
         reason=_reason(picture, row.reason, audience) if row.reason else None,
     )
@@ -318,27 +247,13 @@ def _model(row: ResidentModel) -> Model:
     )
 
 
-def _day(day: Day, audience: Audience) -> LastDay:
-    total_s = sum(row.slot_s for row in day.persons)
-    people = []
-    for row in day.persons:
-        own = audience.who is not None and audience.who.name == row.person
-        share = round(row.slot_s / total_s, 3) if total_s else None
-        people.append(
-            PersonShare(
-                who=audience.shown(row.person, own=own),
-                you=own,
-                requests=row.requests,
-                slot_s=round(row.slot_s, 1),
-                share=share,
-            )
-        )
+def _last_day(day: Day, people: tuple[PersonShare, ...]) -> LastDay:
     return LastDay(
         requests=day.requests,
         wait_p50_s=_rounded(day.wait_p50_s),
         wait_p95_s=_rounded(day.wait_p95_s),
         swaps=day.swaps,
-        people=tuple(people),
+        people=people,
     )
 
 

@@ -5,7 +5,7 @@ so it may be kept and handed to any layer; it may be a moment old.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gpushare.core.accounts import Accounts
@@ -14,6 +14,7 @@ from gpushare.core.flows import Ticket
 from gpushare.core.forecast import Forecast, Play
 from gpushare.core.habits import Habits
 from gpushare.core.model import Lane, Service
+from gpushare.core.told import Told
 
 FORECAST_MOST = 200  # calls that are told a time: nobody reads more, and each costs
 
@@ -191,6 +192,19 @@ def _waiting(ticket: Ticket, told: Forecast, habits: Habits, resident: frozenset
         usual_s=habits.usual_s(ticket),
         load_s=habits.usual_load_s(ticket.model) if swap else None,
     )
+
+
+def told(queue: QueueView, times: Told, wall: float) -> QueueView:
+    """Returns the queue with the times that waiting calls were told, as long as those hold.
+
+    Args:
+        queue: with the times expected now.
+        times: what was told before.
+        wall: the instant of ``queue`` in seconds since 1970.
+    """
+    times.keep(row.id for row in queue.waiting)
+    rows = (replace(row, eta_s=times.left_s(row.id, row.eta_s, wall)) for row in queue.waiting)
+    return replace(queue, waiting=tuple(rows))
 
 
 def shares(accounts: Accounts) -> tuple[ShareView, ...]:

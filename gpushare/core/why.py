@@ -11,8 +11,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from gpushare.core.audience import SOMEBODY, Audience
 from gpushare.core.model import Lane, Service
-from gpushare.core.status import SOMEBODY, Audience
 from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
 from gpushare.core.wording import duration, reason
 

@@ -1,26 +1,35 @@
 """How numbers, times and states are put into words, the same on the page and in the terminal.
 
-Called by: the status page.  Rules: an estimate is coarse on purpose, because a precise one that is wrong is
+Called by: the pages and the terminal; ``static/live.js`` repeats ``estimate``, ``within``, ``duration`` and
+``left`` for what it counts.  Rules: an estimate is coarse on purpose, because a precise one that is wrong is
 worse than none; the steps are those a person would say.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from gpushare.core.document import Document, State
+from gpushare.core.document import Document, Ollama, Running, State
 from gpushare.core.views import Delay, Reason
 
 NO_ESTIMATE = "no estimate yet"
+NEWCOMER = "A new request would start"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """The page's first line; ``icon`` is ``idle``, ``busy`` or ``down``, ``title`` the browser tab's text."""
+    """The page's first line.
 
-    text: str
+    ``lead`` is the line without its "(for 2 min)", which counts from ``since`` on.  ``icon`` is ``idle``,
+    ``busy`` or ``down``, ``word`` what a narrow tab has room for.
+    """
+
+    lead: str
     icon: str
-    title: str
+    word: str
+    since: datetime | None = None
 
 
 def estimate(seconds: float | None) -> str:
@@ -32,19 +41,19 @@ def estimate(seconds: float | None) -> str:
     if seconds < 8:
         return "in a few seconds"
     if seconds < 57.5:
-        return f"about {5 * round(seconds / 5)} s"
+        return f"about {5 * _nearest(seconds / 5)} s"
     if seconds < 10 * _MINUTE_S:
-        return f"about {duration(30 * round(seconds / 30))}"
+        return f"about {duration(30 * _nearest(seconds / 30))}"
     return "more than 10 min"
 
 
 def newcomer(seconds: float | None) -> str:
     """Returns when a new request would start, as a sentence."""
     if seconds is None:
-        return "There is no estimate yet for a new request."
+        return "There is no estimate yet for a new request"
     if seconds <= 0:
-        return "A new request would start at once."
-    return f"A new request would start {_within(estimate(seconds))}."
+        return f"{NEWCOMER} at once"
+    return f"{NEWCOMER} {within(estimate(seconds))}"
 
 
 def reason(why: Reason, whose: str) -> str:
@@ -70,6 +79,17 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY_S} days"
 
 
+def left(seconds: float) -> str:
+    """Returns when something ends that nobody has to wait for."""
+    if seconds <= 0:
+        return "any moment"
+    if seconds < _MINUTE_S:
+        return f"in {duration(seconds)}"
+    if seconds < _HOUR_S:
+        return f"in {int(seconds // _MINUTE_S)} min"
+    return f"in {int(seconds // _HOUR_S)} h" if seconds < 2 * _DAY_S else "not by itself"
+
+
 def at_most(seconds: float) -> str:
     """Returns a measured length of time, rounded up to what it is under."""
     return duration(math.ceil(seconds))
@@ -90,47 +110,63 @@ def percent(part: float) -> str:
     return f"{100 * part:.0f}\N{NARROW NO-BREAK SPACE}%"
 
 
-def headline(status: Document) -> Headline:
+def ordinal(count: int) -> str:
+    """Returns a place in a line: ``2nd``."""
+    last = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count}{last}"
+
+
+def opening(status: Document) -> str:
+    """Returns the headline as one text, for a terminal."""
+    line = headline(status.state, status.running, waiting=len(status.waiting), ollama=status.ollama)
+    return f"{line.lead}{ago(line.since, status.now)}"
+
+
+def ago(since: datetime | None, now: datetime) -> str:
+    """Returns for how long something has been so, as the end of a line."""
+    return f" (for {duration((now - since).total_seconds())})" if since else ""
+
+
+def headline(state: State, running: Sequence[Running], *, waiting: int, ollama: Ollama) -> Headline:
     """Returns the sentence that answers "what is going on" before any table does."""
-    text, icon, word = _headline(status)
-    count = f"({len(status.waiting)}) " if status.waiting else ""
-    return Headline(text=text, icon=icon, title=f"{count}{word} · gpushare on {status.host}")
-
-
-def _headline(status: Document) -> tuple[str, str, str]:
-    """Returns the line, the icon and the one word for the tab."""
-    running, waiting = len(status.running), len(status.waiting)
-    match status.state:
+    queue = f"{waiting} waiting" if waiting else "nobody waiting"
+    match state:
         case State.FREE:
-            return "Free: a request starts at once", "idle", "Free"
+            return Headline(lead="Free: a request starts at once", icon="idle", word="Free")
         case State.STARTING:
-            return "Starting", "idle", "Starting"
+            return Headline(lead="Starting", icon="idle", word="Starting")
         case State.BUSY:
-            queue = f"{waiting} waiting" if waiting else "nobody waiting"
-            return f"Busy: {running} running, {queue}", "busy", "Busy"
+            return Headline(lead=f"Busy: {len(running)} running, {queue}", icon="busy", word="Busy")
         case State.SWAP:
-            model = next(row.model for row in status.running if row.swap)
-            queue = f"{waiting} waiting" if waiting else "nobody waiting"
-            return f"Loading {model}, {queue}", "busy", "Loading"
+            model = next(row.model for row in running if row.swap)
+            return Headline(lead=f"Loading {model}, {queue}", icon="busy", word="Loading")
         case State.FULL:
-            return f"Full: {waiting} waiting, new requests are turned away for now", "down", "Full"
+            full = f"Full: {waiting} waiting, new requests are turned away for now"
+            return Headline(lead=full, icon="down", word="Full")
         case State.PAUSED:
-            return "Paused by an admin: requests wait", "down", "Paused"
+            return Headline(lead="Paused by an admin: requests wait", icon="down", word="Paused")
         case State.DRAINING:
             closing = "Closing down: running requests finish, new ones are turned away"
-            return closing, "down", "Closing down"
+            return Headline(lead=closing, icon="down", word="Closing down")
         case State.OLLAMA_DOWN:
-            return f"Ollama does not answer{_for_how_long(status)}", "down", "Ollama does not answer"
+            silent = "Ollama does not answer"
+            return Headline(lead=silent, icon="down", word=silent, since=ollama.since)
 
 
-def _for_how_long(status: Document) -> str:
-    since = status.ollama.since
-    return f" (for {duration((status.now - since).total_seconds())})" if since else ""
+def title(line: Headline, host: str, *, waiting: int, own_place: int | None = None) -> str:
+    """Returns the text of the browser's tab: the viewer's place in line, else how many wait, comes first."""
+    count = f"({waiting}) " if waiting else ""
+    return f"{count if own_place is None else f'(you: {own_place}) '}{line.word} · gpushare on {host}"
 
 
-def _within(words: str) -> str:
+def within(words: str) -> str:
     """Returns an estimate as the end of a sentence."""
     return f"in {words}" if words.startswith(("about", "more")) else words
+
+
+def _nearest(value: float) -> int:
+    """Returns the nearest whole number, halves up as a browser rounds them."""
+    return math.floor(value + 0.5)
 
 
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:

@@ -24,8 +24,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
+from gpushare.core.picture import OllamaView
 from gpushare.core.stats import Histogram, Stats
-from gpushare.core.status import OllamaView
 from gpushare.core.views import QueueCounts
 
 Rows = Iterable[tuple[tuple[str, ...], float]]

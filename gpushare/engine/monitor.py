@@ -15,7 +15,7 @@ import structlog
 
 from gpushare.core.errors import GpushareError
 from gpushare.core.names import canonical_model
-from gpushare.core.status import OllamaView
+from gpushare.core.picture import OllamaView
 from gpushare.engine.ports import OllamaApi
 from gpushare.engine.slots import LocalSlots
 

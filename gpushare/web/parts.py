@@ -19,6 +19,7 @@ from gpushare.core.keys import KeyRing
 from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
+from gpushare.core.told import Told
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.monitor import Monitor
@@ -26,6 +27,8 @@ from gpushare.engine.ports import Exposition, KeyStore
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
+
+CLOCK_SET_S = 0.5  # a wall clock that is off by more was set
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class Parts:
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
     config_rejected: bool = False  # what is on disk has mistakes, so the settings and keys from before hold
+    told_calls: Told = field(default_factory=Told)
+    told_newcomers: Told = field(default_factory=Told)
+    clock: Callable[[], float] = time.monotonic
+    _offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -64,7 +71,18 @@ class Parts:
 
     def monotonic(self) -> float:
         """Returns monotonic seconds."""
-        return time.monotonic()
+        return self.clock()
+
+    def wall(self, monotonic_s: float) -> float:
+        """Returns a monotonic instant in seconds since 1970.
+
+        One reading of the wall clock serves until that clock is set, so that what happened keeps its time to
+        the second, however often it is asked for.
+        """
+        offset_s = time.time() - time.monotonic()
+        if abs(offset_s - self._offset_s) > CLOCK_SET_S:
+            self._offset_s = offset_s
+        return monotonic_s + self._offset_s
 
     def jitter(self) -> float:
         """Returns a number in [0, 1) that spreads ``Retry-After``."""

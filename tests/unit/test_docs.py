@@ -229,6 +229,8 @@ def test_every_field_of_the_status_document_is_in_the_table() -> None:
         document.Gpu,
         document.LastDay,
         document.PersonShare,
+        document.You,
+        document.LastRequest,
     ]
     assert field_rows(text) == [[field.name for field in structs.fields(kind)] for kind in kinds]
     assert {state.value for state in State} <= ticked(text)

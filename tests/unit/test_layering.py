@@ -22,7 +22,7 @@ LAYERS = {
 OUTSIDE: dict[str, set[str]] = {
     "core": set(),
     "engine": {"structlog"},
-    "web": {"aiohttp", "aiohttp_jinja2", "itsdangerous", "jinja2", "structlog"},
+    "web": {"aiohttp", "aiohttp_jinja2", "itsdangerous", "jinja2", "markupsafe", "structlog"},
     "app": {"aiohttp", "aiohttp_jinja2", "structlog", "uvloop"},
     "sim": {"aiohttp"},
     "cli": {"aiohttp", "click", "rich"},  # aiohttp for the people of the demo

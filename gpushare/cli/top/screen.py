@@ -81,7 +81,7 @@ class _Picture:
     def _head(self) -> Iterator[Text]:
         """Yields the headline, when a new request would start, notices, and how busy it was."""
         document, width = self._document, self._width
-        yield _two(printable(wording.headline(document).text), printable(self._corner()), width)
+        yield _two(printable(wording.opening(document)), printable(self._corner()), width)
         yield _line(wording.newcomer(document.new_request_starts_in_s), width, GREY)
         for notice in document.notices:
             yield _line(f"! {notice.text}", width, "red" if notice.level == "bad" else "yellow")

@@ -3,41 +3,54 @@
 Called by: ``app`` (``setup``, before the catch-all route of the API).
 """
 
+from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 
 from aiohttp import web
 
+from gpushare import __version__
 from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel, cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
 from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, openapi_json, ready_probe
+from gpushare.web.pages.help import help_page
+from gpushare.web.pages.hub import Hub
 from gpushare.web.pages.keys import replace_key, welcome, welcome_page
+from gpushare.web.pages.live import HUB, live_events
 from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.me import me_page
 from gpushare.web.pages.queue import queue_json
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
+from gpushare.web.pages.sections import RENDERER, Renderer
 from gpushare.web.pages.status import status_json, status_page
 from gpushare.web.pages.whoami import whoami_json
+from gpushare.web.parts import PARTS
 
 
-def setup(app: web.Application, *, templates: Path, static: Path) -> None:
-    """Adds the pages to the application.
+def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
+    """Adds the pages to the application; returns what keeps them up to date, not yet running.
 
     Args:
         app: gets the routes; its catch-all route must come later.
         templates: the folder of the page templates.
-        static: the folder of the style sheet and the icons.
+        static: the folder of the style sheet, the script and the icons.
     """
     assets = Assets(static)
-    setup_templates(app, templates, asset=assets.address)
+    build = f"{__version__}+{_fingerprint(templates, static)}"
+    environment = setup_templates(app, templates, asset=assets.address, build=build)
+    renderer = app[RENDERER] = Renderer(environment)
+    hub = app[HUB] = Hub(app[PARTS], renderer, icon=assets.address, build=build, start=f"b{token_hex(3)}")
     routes: dict[str, Handler] = {
         "/": root,
         "/status": status_page,
         "/connect": connect_page,
         "/me": me_page,
         "/connect/{tool}": tool_page,
+        "/events": live_events,
+        "/help": help_page,
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/queue": queue_json,
         "/gpushare/v1/connecting": connecting_json,
@@ -60,6 +73,13 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> None:
     }
     for path, handler in other.items():
         app.router.add_route("*", path, handler)
+    return hub
+
+
+def _fingerprint(*folders: Path) -> str:
+    """Returns a word that changes with any file of the folders."""
+    files = (file for folder in folders for file in sorted(folder.iterdir()))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
 async def root(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from aiohttp import web
 from gpushare import __version__
 from gpushare.core.errors import NetworkDenied, UnknownEndpoint
 from gpushare.core.openapi import description
-from gpushare.core.status import readiness
+from gpushare.core.picture import readiness
 from gpushare.web.callers import client_address
 from gpushare.web.pages.render import PAGE_HEADERS, json_answer
 from gpushare.web.parts import PARTS

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from gpushare.core.audience import Audience, owner_names
 from gpushare.core.errors import KeyMissing
 from gpushare.core.model import Principal
-from gpushare.core.status import Audience, owner_names
 from gpushare.core.views import QueueView
 from gpushare.core.why import Queue, why
 from gpushare.web.callers import base_url

@@ -5,7 +5,7 @@ Rules: everything that is shown is escaped by the templates; no foreign address 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import aiohttp_jinja2
 import jinja2
 import msgspec
 from aiohttp import web
+from jinja2.runtime import Context
+from markupsafe import Markup
 
 from gpushare import __version__
 from gpushare.core import wording
 from gpushare.core.errors import MethodNotAllowed
 from gpushare.web.callers import base_url
+from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS
 
 PAGE_HEADERS = {
@@ -30,18 +33,21 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+NAVIGATION = (("/status", "Status"), ("/connect", "Connect"))
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What every template may use."""
+    """What every template may use; ``view`` names the live stream of the page, empty for none."""
 
     path: str
     title: str
     host: str
     base_url: str
     icon: str = "idle"
+    view: str = ""
     version: str = __version__
 
 
@@ -53,33 +59,91 @@ class MessagePage(Page):
     message: str
 
 
-def _since(then: datetime, now: datetime) -> str:
-    return wording.duration((now - then).total_seconds())
+@jinja2.pass_context
+def _since(context: Context, then: datetime) -> Markup:
+    """Returns how long ago an instant was; counted on by the page's script."""
+    return _counted(context, then, Markup('data-since="{}"'), wording.duration, past=True)
+
+
+@jinja2.pass_context
+def _until(context: Context, then: datetime) -> Markup:
+    """Returns when something starts; counted on by the page's script."""
+    return _counted(context, then, Markup('data-until="{}"'), wording.estimate, past=False)
+
+
+@jinja2.pass_context
+def _within(context: Context, then: datetime) -> Markup:
+    """Returns when something starts, as the end of a sentence; counted on by the page's script."""
+
+    def words(seconds: float) -> str:
+        return wording.within(wording.estimate(seconds))
+
+    return _counted(context, then, Markup('data-until="{}" data-in'), words, past=False)
+
+
+@jinja2.pass_context
+def _left(context: Context, text: str) -> Markup:
+    """Returns when something ends that nobody has to wait for; counted on by the page's script.
+
+    Args:
+        context: of the template.
+        text: an instant as Ollama writes it; what is none is not shown.
+    """
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return Markup()
+    return _counted(context, then.astimezone(UTC), Markup('data-left="{}"'), wording.left, past=False)
+
+
+def _counted(
+    context: Context, then: datetime, mark: Markup, words: Callable[[float], str], *, past: bool
+) -> Markup:
+    """Returns an element that knows its instant; it has words where the reader has no script (``now``)."""
+    text, now = "", context.get("now")
+    if now is not None:
+        seconds = (now - then).total_seconds()
+        text = words(seconds if past else -seconds)
+    return Markup("<span {}>{}</span>").format(mark.format(int(then.timestamp())), text)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
     "at_most": wording.at_most,
     "duration": wording.duration,
-    "estimate": wording.estimate,
+    "left": _left,
     "number": wording.number,
+    "ordinal": wording.ordinal,
     "percent": wording.percent,
     "since": _since,
     "size": wording.size,
+    "until": _until,
+    "within": _within,
 }
 
 
-def setup_templates(app: web.Application, folder: Path, *, asset: Callable[[str], str]) -> None:
-    """Makes the templates of a folder ready for ``render``; ``asset`` gives a static file's address."""
-    aiohttp_jinja2.setup(
+def setup_templates(
+    app: web.Application, folder: Path, *, asset: Callable[[str], str], build: str
+) -> jinja2.Environment:
+    """Makes the templates of a folder ready for ``render``.
+
+    Args:
+        app: whose pages use them.
+        folder: of the templates.
+        asset: gives a static file's address.
+        build: changes with what a loaded page was made of.
+    """
+    environment = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
+        auto_reload=False,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         filters=FILTERS,
     )
-    aiohttp_jinja2.get_env(app).globals["asset"] = asset
+    environment.globals.update(asset=asset, build=build)
+    return environment
 
 
 def reading(handler: Handler) -> Handler:
@@ -118,8 +182,9 @@ def message_page(request: web.Request, heading: str, message: str) -> MessagePag
 
 
 def render(request: web.Request, template: str, page: Page, *, status: int = 200) -> web.Response:
-    """Returns a template as an answer; it finds everything it shows in ``page``."""
-    response = aiohttp_jinja2.render_template(template, request, {"page": page}, status=status)
+    """Returns a template as an answer; it finds what it shows in ``page``, and who looks in ``who``."""
+    context = {"page": page, "who": viewer(request), "nav": NAVIGATION}
+    response = aiohttp_jinja2.render_template(template, request, context, status=status)
     response.headers.update(PAGE_HEADERS)
     return response
 

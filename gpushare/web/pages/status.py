@@ -1,44 +1,33 @@
 """The status page and the same document as JSON.
 
-Rules: both show the document that ``core.status`` has already reduced to what the viewer may see.
+Rules: both show what ``core.status`` has already reduced to what the viewer may see.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import web
+from markupsafe import Markup
 
-from gpushare import __version__
 from gpushare.core import wording
-from gpushare.core.document import Document, LastDay, State
 from gpushare.core.errors import KeyMissing
-from gpushare.core.model import Principal
-from gpushare.core.names import canonical_model
-from gpushare.core.status import Audience, Picture, Progress, document, owner_names
-from gpushare.core.wording import Headline
 from gpushare.web.callers import base_url
-from gpushare.web.inference import ANONYMOUS
+from gpushare.web.pages.look import Look
 from gpushare.web.pages.render import Page, json_answer, plain_page, render
+from gpushare.web.pages.sections import RENDERER, head, you
 from gpushare.web.pages.viewers import viewer
-from gpushare.web.parts import PARTS, Parts
+from gpushare.web.parts import PARTS
 
 REFRESH_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage(Page):
-    """What ``status.html`` and its parts use.
+    """What ``status.html`` uses; ``refresh_s`` is 0 while a viewer without scripts pauses."""
 
-    ``newcomer`` is the sentence about a new request, empty when nothing would start.  ``details`` tells
-    whether the columns for tokens and speed are shown; ``refresh_s`` is 0 while the viewer pauses.
-    """
-
-    status: Document
-    headline: Headline
-    newcomer: str
-    day: LastDay | None
-    details: bool
-    signed_in: bool
+    sections: Mapping[str, Markup]
+    now: datetime
     refresh_s: int
 
 
@@ -48,20 +37,19 @@ async def status_page(request: web.Request) -> web.Response:
     who = viewer(request)
     if who is None and parts.config.status.anonymous == "off":
         return render(request, "closed.html", plain_page(request, "This page needs a key"), status=401)
-    status = _document(parts, who)
-    headline = wording.headline(status)
+    look = Look(parts)
+    audience = look.audience(who)
+    headline = head(look, audience).headline
+    waiting = len(look.showing.rows(audience).waiting)
     page = StatusPage(
         path="/status",
-        title=headline.title,
+        title=wording.title(headline, parts.host, waiting=waiting, own_place=you(look, audience).place),
         host=parts.host,
         base_url=base_url(request),
         icon=headline.icon,
-        status=status,
-        headline=headline,
-        newcomer=_newcomer(status),
-        day=status.day if isinstance(status.day, LastDay) else None,
-        details=who is not None,
-        signed_in=who is not None,
+        view="status",
+        sections=request.app[RENDERER].first_paint(look, audience, "status"),
+        now=look.showing.picture.wall,
         refresh_s=0 if "paused" in request.query else REFRESH_S,
     )
     return render(request, "status.html", page)
@@ -77,50 +65,4 @@ async def status_json(request: web.Request) -> web.Response:
     who = viewer(request)
     if who is None and parts.config.status.anonymous == "off":
         raise KeyMissing(base_url(request))
-    return json_answer(_document(parts, who))
-
-
-def _document(parts: Parts, who: Principal | None) -> Document:
-    """Returns what a viewer may see at this moment."""
-    now = parts.monotonic()
-    wall = datetime.now(UTC)
-    progress = {
-        request_id: Progress(
-            tool=live.tool,
-            streaming=live.call.streaming,
-            records=live.relay.records if live.relay else 0,
-            first_at=live.relay.first_at if live.relay else None,
-        )
-        for request_id, live in parts.gateway.live.items()
-    }
-    picture = Picture(
-        now=now,
-        wall=wall,
-        host=parts.host,
-        version=__version__,
-        queue=parts.slots.snapshot(),
-        ollama=parts.monitor.view,
-        day=parts.stats.day(wall.timestamp()),
-        max_waiting=parts.config.queue.max_waiting,
-        gpus=parts.gpus.view if parts.gpus else None,
-        draining=parts.draining,
-        config_rejected=parts.config_rejected,
-        starts_in_s=_starts_in_s(parts, who),
-        names=owner_names(parts.ring),
-        progress=progress,
-    )
-    return document(picture, Audience(who=who, people=parts.config.status.people))
-
-
-def _starts_in_s(parts: Parts, who: Principal | None) -> float | None:
-    """Returns when a call of the viewer would start if it came now, for a model that is in memory."""
-    loaded = parts.monitor.view.loaded
-    model = canonical_model(loaded[0].name) if loaded else ""
-    return parts.slots.forecast_new(who or ANONYMOUS, model).eta_s
-
-
-def _newcomer(status: Document) -> str:
-    """Returns the sentence about a new request, where one would be taken and the headline does not say it."""
-    if status.state not in (State.BUSY, State.SWAP):
-        return ""
-    return wording.newcomer(status.new_request_starts_in_s)
+    return json_answer(Look(parts).document(who))

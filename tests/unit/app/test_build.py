@@ -23,7 +23,7 @@ from gpushare.web.parts import Parts
 
 SAMPLES = {forms.IP: "192.0.2.7", forms.NETWORK: "192.0.2.0/24"}
 """Other values of settings whose text is read where it is used."""
-BY_CHANCE = {"started_at", "since", "_secret"}
+BY_CHANCE = {"_offset_s", "started_at", "since", "_secret"}
 """Attributes that differ between any two servers."""
 Plain = str | int | float | bool | bytes | None
 

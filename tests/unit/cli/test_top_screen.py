@@ -70,7 +70,7 @@ def test_a_screen_of_80_by_24() -> None:
     shown = [line.rstrip() for line in lines(known)]
     assert shown == [
         "Busy: 2 running, 2 waiting                                      atlas · 14:03:13",
-        "A new request would start in about 1 min 30 s.",
+        "A new request would start in about 1 min 30 s",
         "! The GPU is hot.",
         "Waiting 2  █",
         "",

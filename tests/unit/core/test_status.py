@@ -6,22 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gpushare.core.document import State
+from gpushare.core.audience import Audience, People
 from gpushare.core.gpu import GpuReading, GpuView
-from gpushare.core.keys import KeyRecord, KeyRing
 from gpushare.core.model import Principal, ResidentModel, Role, Service
-from gpushare.core.stats import Day, PersonDay
-from gpushare.core.status import (
-    Audience,
-    OllamaView,
-    People,
-    Picture,
-    Progress,
-    document,
-    owner_names,
-    readiness,
-    state_of,
-)
+from gpushare.core.picture import OllamaView, Picture, Progress
+from gpushare.core.stats import Day, LastCall, PersonDay
+from gpushare.core.status import Showing, document
 from gpushare.core.views import Delay, QueueView, Reason, RunningView, WaitingView
 
 NOW = 5000.0
@@ -95,19 +85,18 @@ PICTURE = Picture(
         ),
     ),
     max_waiting=64,
-    starts_in_s=90.0,
     names=NAMES,
     progress={
-        "run_b": Progress(tool="continue", streaming=True, records=1204, first_at=NOW - 30),
-        "wait_a": Progress(tool="ollama", streaming=True),
-        "wait_c": Progress(tool="openai", streaming=False),
+        "run_b": Progress(at=NOW, tool="continue", streaming=True, records=1204, first_at=NOW - 30),
+        "wait_a": Progress(at=NOW, tool="ollama", streaming=True),
+        "wait_c": Progress(at=NOW, tool="openai", streaming=False),
     },
 )
 
 
 def seen(who: Principal | None, picture: Picture = PICTURE, people: People = "names") -> dict[str, Any]:
     """Returns the JSON a viewer gets."""
-    made = document(picture, Audience(who=who, people=people))
+    made = document(picture, Audience(who=who, people=people), 90.0)
     return json.loads(msgspec.json.encode(made))  # type: ignore[no-any-return]
 
 
@@ -117,7 +106,8 @@ def test_document_of_an_admin_is_complete() -> None:
     assert status["schema"] == "gpushare.status/1"
     assert status["now"] == "2026-11-20T14:03:12Z"
     assert (status["host"], status["version"], status["state"]) == ("atlas", "0.1.0", "busy")
-    assert status["new_request_starts_in_s"] == 90.0
+    assert status["new_request_starts_in_s"] == 89.7
+    assert status["new_request_starts"] == "2026-11-20T14:04:42Z"
     assert status["ollama"] == {"up": True, "version": "0.21.0", "since": "2026-11-20T14:02:12Z"}
     assert status["running"] == [
         {
@@ -139,10 +129,11 @@ def test_document_of_an_admin_is_complete() -> None:
         "you": False,
         "model": "gemma3:27b",
         "since": "2026-11-20T14:02:58Z",
-        "starts_in_s": 12.3,
+        "starts_in_s": 12.7,  # to the told second, which is 12.34 s away
         "swap": True,
         "reason": None,
         "tool": "ollama",
+        "starts": "2026-11-20T14:03:25Z",
     }
     assert (status["gpus"], status["gpu_note"]) == (None, None)
 
@@ -164,32 +155,6 @@ def test_details_of_others_are_absent(who: Principal | None) -> None:
     status = seen(who)
     assert status["running"][0].keys().isdisjoint({"tokens", "tokens_per_s", "tool"})
     assert "tool" not in status["waiting"][1]
-
-
-@pytest.mark.parametrize(
-    ("who", "people", "text"),
-    [
-        (ROOT, "hidden", "bob's answer is longer than usual"),
-        (ALICE, "names", "bob's answer is longer than usual"),
-        (ALICE, "initials", "B.'s answer is longer than usual"),
-        (ALICE, "hidden", "somebody's answer is longer than usual"),
-        (None, "names", "somebody's answer is longer than usual"),
-    ],
-)
-def test_a_reason_names_others_as_the_rest_of_the_document_does(
-    who: Principal | None, people: People, text: str
-) -> None:
-    """Who made the estimate grow is shown as everywhere else."""
-    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="bbbbbb"))
-    picture = replace(PICTURE, queue=queue(running("bbbbbb"), late))
-    assert seen(who, picture, people)["waiting"][0]["reason"] == text
-
-
-def test_a_reason_of_ones_own_says_so() -> None:
-    """Somebody's own long answer may delay the next one."""
-    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="aaaaaa"))
-    picture = replace(PICTURE, queue=queue(running("aaaaaa"), late))
-    assert seen(ALICE, picture)["waiting"][0]["reason"] == "your answer is longer than usual"
 
 
 def test_own_requests_have_details() -> None:
@@ -221,6 +186,41 @@ def test_admins_see_names_whatever_people_see() -> None:
     assert seen(ROOT, people="hidden")["running"][0]["who"] == "bob"
 
 
+@pytest.mark.parametrize(
+    ("who", "people", "text"),
+    [
+        (ROOT, "hidden", "bob's answer is longer than usual"),
+        (ALICE, "names", "bob's answer is longer than usual"),
+        (ALICE, "initials", "B.'s answer is longer than usual"),
+        (ALICE, "hidden", "somebody's answer is longer than usual"),
+        (None, "names", "somebody's answer is longer than usual"),
+    ],
+)
+def test_a_reason_names_others_as_the_rest_of_the_document_does(
+    who: Principal | None, people: People, text: str
+) -> None:
+    """Who made the estimate grow is shown as everywhere else."""
+    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="bbbbbb"))
+    picture = replace(PICTURE, queue=queue(running("bbbbbb"), late))
+    assert seen(who, picture, people)["waiting"][0]["reason"] == text
+
+
+def test_a_reason_of_ones_own_says_so() -> None:
+    """Somebody's own long answer may delay the next one."""
+    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="aaaaaa"))
+    picture = replace(PICTURE, queue=queue(running("aaaaaa"), late))
+    assert seen(ALICE, picture)["waiting"][0]["reason"] == "your answer is longer than usual"
+
+
+def test_a_reason_of_ones_own_is_nobody_elses() -> None:
+    """Whoever is the reason and has no call any more is told so; others are told whose it was."""
+    late = replace(waiting("aaaaaa", 1), reason=Reason(delay=Delay.LONGER, owner="bbbbbb"))
+    showing = Showing(replace(PICTURE, queue=queue(late)))
+    bob, carol = (Principal(key_id=name[0] * 6, name=name, owner=name[0] * 6) for name in ("bob", "carol"))
+    reasons = [showing.rows(Audience(who=who)).waiting[0].reason for who in (bob, carol)]
+    assert reasons == ["your answer is longer than usual", "bob's answer is longer than usual"]
+
+
 def test_last_day_has_shares() -> None:
     """The day gives each person's part of the slot-seconds, and null for what is not measured."""
     day = seen(ALICE)["day"]
@@ -229,12 +229,22 @@ def test_last_day_has_shares() -> None:
     assert day["swaps_context"] is None
 
 
+def test_everybody_sees_the_gpus() -> None:
+    """Cards, and why there are none, need no key."""
+    card = GpuReading(index=0, name="A", uuid="GPU-a", busy=0.87)
+    for who in (None, ALICE, ROOT):
+        status = seen(who, replace(PICTURE, gpus=GpuView(readings=(card,), note=None)))
+        assert [(gpu["name"], gpu["busy"], gpu["celsius"]) for gpu in status["gpus"]] == [("A", 0.87, None)]
+        status = seen(who, replace(PICTURE, gpus=GpuView(note="Driver Not Loaded")))
+        assert (status["gpus"], status["gpu_note"]) == ([], "Driver Not Loaded")
+
+
 def test_unknown_values_are_null() -> None:
     """Tokens of an answer in one piece, and a speed without a first token, are unknown, not zero."""
-    progress = {"run_b": Progress(tool="curl", streaming=False, records=1)}
+    progress = {"run_b": Progress(at=NOW, tool="curl", streaming=False, records=1)}
     row = seen(ROOT, replace(PICTURE, progress=progress))["running"][0]
     assert (row["tokens"], row["tokens_per_s"]) == (None, None)
-    progress = {"run_b": Progress(tool="curl", streaming=True, records=1, first_at=NOW - 0.1)}
+    progress = {"run_b": Progress(at=NOW, tool="curl", streaming=True, records=1, first_at=NOW - 0.1)}
     row = seen(ROOT, replace(PICTURE, progress=progress))["running"][0]
     assert (row["tokens"], row["tokens_per_s"]) == (1, None)
 
@@ -263,90 +273,70 @@ def test_a_simulated_ollama_is_labelled() -> None:
     assert [notice["code"] for notice in status["notices"]] == ["demo"]
 
 
-def test_only_admins_are_told_of_mistakes_in_the_settings() -> None:
-    """Nobody else could put them right."""
-    picture = replace(PICTURE, config_rejected=True)
-    codes = [[notice["code"] for notice in seen(who, picture)["notices"]] for who in (ROOT, ALICE, None)]
-    assert codes == [["config-rejected"], [], []]
-
-
-def test_everybody_sees_the_gpus() -> None:
-    """Cards, and why there are none, need no key."""
-    card = GpuReading(index=0, name="A", uuid="GPU-a", busy=0.87)
-    for who in (None, ALICE, ROOT):
-        status = seen(who, replace(PICTURE, gpus=GpuView(readings=(card,), note=None)))
-        assert [(gpu["name"], gpu["busy"], gpu["celsius"]) for gpu in status["gpus"]] == [("A", 0.87, None)]
-        status = seen(who, replace(PICTURE, gpus=GpuView(note="Driver Not Loaded")))
-        assert (status["gpus"], status["gpu_note"]) == ([], "Driver Not Loaded")
-
-
-FREE = replace(PICTURE, queue=queue())
-
-
-@pytest.mark.parametrize(
-    ("picture", "state", "starts_in_s"),
-    [
-        (FREE, State.FREE, 0.0),
-        (PICTURE, State.BUSY, 90.0),
-        (replace(PICTURE, queue=queue(running("bbbbbb", swap=True))), State.SWAP, 90.0),
-        (replace(PICTURE, max_waiting=2), State.FULL, None),
-        (replace(FREE, queue=queue(paused_since=NOW)), State.PAUSED, None),
-        (replace(PICTURE, draining=True), State.DRAINING, None),
-        (replace(PICTURE, ollama=OllamaView(up=False, since=NOW - 9)), State.OLLAMA_DOWN, None),
-        (replace(FREE, ollama=OllamaView()), State.STARTING, None),
-    ],
-)
-def test_state_is_one_word(picture: Picture, state: State, starts_in_s: float | None) -> None:
-    """Each situation has its word, and a start is promised only where calls are taken."""
-    assert state_of(picture) is state
-    assert seen(None, picture)["new_request_starts_in_s"] == starts_in_s
-
-
-def test_at_most_three_notices_gravest_first() -> None:
-    """When everything is wrong at once the page stays readable."""
-    loaded = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expires=None),)
-    wrong = replace(
+def test_rows_hold_instants_alone() -> None:
+    """P38: what is shown of the queue is equal three seconds later, so that nothing is sent for nothing."""
+    later = replace(
         PICTURE,
-        draining=True,
-        queue=queue(paused_since=NOW),
-        ollama=OllamaView(since=NOW - 9, loaded=loaded),
+        now=NOW + 3,
+        wall=WALL + timedelta(seconds=3),
+        queue=replace(
+            PICTURE.queue,
+            running=tuple(replace(row, started_s=row.started_s + 3) for row in PICTURE.queue.running),
+            waiting=tuple(replace(row, eta_s=(row.eta_s or 0) - 3) for row in PICTURE.queue.waiting),
+        ),
     )
-    codes = [notice["code"] for notice in seen(None, wrong)["notices"]]
-    assert codes == ["ollama-down", "draining", "paused"]
+    for who in (None, ALICE, ROOT):
+        audience = Audience(who=who)
+        assert Showing(PICTURE).rows(audience) == Showing(later).rows(audience)
 
 
-def test_notices_about_the_gpu_have_their_place() -> None:
-    """A card in trouble comes before a model that does not fit, and other programs after it."""
-    split = ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expires=None)
-    hot = GpuReading(index=0, slowed=("heat",), memory_total=10, others=1, others_bytes=9)
-    wrong = replace(PICTURE, ollama=UP.changed(loaded=(split,)), gpus=GpuView(readings=(hot,), note=None))
-    codes = [notice["code"] for notice in seen(None, wrong)["notices"]]
-    assert codes == ["gpu-hot", "model-on-cpu", "gpu-shared"]
+def test_what_is_alike_is_made_once() -> None:
+    """Viewers without a row of their own share the rows; one with a row has others."""
+    showing = Showing(PICTURE)
+    dave, erin = (Principal(key_id=name[0] * 6, name=name, owner=name[0] * 6) for name in ("dave", "erin"))
+    shared = showing.rows(Audience(who=dave))
+    assert showing.rows(Audience(who=erin)) is shared
+    assert showing.rows(Audience(who=ALICE)) is not shared
+    assert showing.rows(Audience(who=None)) is not shared
+
+
+def test_you_know_your_last_request() -> None:
+    """The own last day has the share, and the latest request that ended; nobody gets another's."""
+    last = LastCall(ended_at=WALL.timestamp() - 60, model="qwen3:8b", waited_s=2.04, took_s=9.0)
+    picture = replace(PICTURE, last={"alice": last})
+    assert seen(ALICE, picture)["you"] == {
+        "who": "alice",
+        "requests": 1,
+        "share": 0.25,
+        "last": {"ended": "2026-11-20T14:02:12Z", "model": "qwen3:8b", "waited_s": 2.0, "took_s": 9.0},
+    }
+    assert seen(ROOT, picture)["you"] == {"who": "root", "requests": 0, "share": None, "last": None}
+    assert "you" not in seen(None, picture)
+
+
+def test_a_key_for_some_models_sees_only_those() -> None:
+    """What a key may not use it does not learn of: neither what is loaded nor what others ask for."""
+    loaded = tuple(
+        ResidentModel(name=name, size_bytes=2, vram_bytes=2, context=None, expires=None)
+        for name in ("gemma3:27b", "qwen3:8b")
+    )
+    limited = msgspec.structs.replace(ALICE, models=("gemma3:*",))
+    status = seen(limited, replace(PICTURE, ollama=UP.changed(loaded=loaded)))
+    assert [row["name"] for row in status["models"]] == ["gemma3:27b"]
+    assert status["running"][0]["model"] == "another model"
+    assert "qwen3" not in json.dumps(status)
 
 
 @pytest.mark.parametrize(
-    ("view", "draining", "word"),
+    ("picture", "starts_in_s"),
     [
-        (UP, False, None),
-        (UP, True, State.DRAINING),
-        (OllamaView(), False, State.STARTING),
-        (OllamaView(since=1.0), False, State.OLLAMA_DOWN),
+        (replace(PICTURE, queue=queue()), 0.0),
+        (PICTURE, 89.7),
+        (replace(PICTURE, queue=queue(running("bbbbbb", swap=True))), 89.7),
+        (replace(PICTURE, max_waiting=2), None),
+        (replace(PICTURE, draining=True), None),
     ],
 )
-def test_readiness_names_the_obstacle(view: OllamaView, draining: bool, word: State | None) -> None:  # noqa: FBT001
-    """P37: ready means that a call would be admitted now."""
-    assert readiness(view, draining=draining) is word
-
-
-def test_owners_are_shown_by_their_first_key() -> None:
-    """Several keys of one owner have one name."""
-    records = [
-        KeyRecord(id=key, name=name, sha256="0" * 64, owner="aaaaaa")
-        for key, name in (("aaaaaa", "alice"), ("bbbbbb", "alice laptop"))
-    ]
-    assert owner_names(KeyRing(records)) == {"aaaaaa": "alice"}
-
-
-def test_times_follow_the_monotonic_clock() -> None:
-    """A monotonic instant becomes the wall time that many seconds ago."""
-    assert PICTURE.at(NOW - 12.3) == (WALL - timedelta(seconds=12.3)).replace(microsecond=0)
+def test_a_start_is_promised_only_where_calls_are_taken(picture: Picture, starts_in_s: float | None) -> None:
+    """At once where nobody is, and no time at all from a server that takes none."""
+    assert seen(None, picture)["new_request_starts_in_s"] == starts_in_s

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from gpushare.core.audience import Audience, People
 from gpushare.core.model import Lane, Principal, Role, Service
-from gpushare.core.status import Audience, People
 from gpushare.core.views import BackendView, Delay, QueueView, Reason, RunningView, ShareView, WaitingView
 from gpushare.core.why import why
 

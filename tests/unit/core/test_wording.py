@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gpushare.core import wording
 from gpushare.core.document import Document, Ollama, Running, State, Waiting
 from gpushare.core.views import Delay, Reason
+from gpushare.core.wording import Headline
 
 NOW = datetime(2026, 11, 20, 14, 3, 12, tzinfo=UTC)
 
@@ -56,20 +57,6 @@ def test_estimates_are_coarse(seconds: float | None, words: str) -> None:
     assert wording.estimate(seconds) == words
 
 
-@pytest.mark.parametrize(
-    ("why", "words"),
-    [
-        (Reason(delay=Delay.IN_FRONT, used_less=True), "bob's request came back in front (has used less)"),
-        (Reason(delay=Delay.IN_FRONT), "bob's request came back in front"),
-        (Reason(delay=Delay.LOAD), "loads the model first"),
-        (Reason(delay=Delay.LONGER), "bob's answer is longer than usual"),
-    ],
-)
-def test_an_estimate_that_grew_has_one_of_three_reasons(why: Reason, words: str) -> None:
-    """Who is named is the caller's to decide."""
-    assert wording.reason(why, "bob's") == words
-
-
 @given(st.floats(min_value=8.0, max_value=599.9))
 def test_an_estimate_is_never_zero(seconds: float) -> None:
     """No rounding says that a wait of seconds is none."""
@@ -79,11 +66,11 @@ def test_an_estimate_is_never_zero(seconds: float) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (None, "There is no estimate yet for a new request."),
-        (0.0, "A new request would start at once."),
-        (3.0, "A new request would start in a few seconds."),
-        (90.0, "A new request would start in about 1 min 30 s."),
-        (700.0, "A new request would start in more than 10 min."),
+        (None, "There is no estimate yet for a new request"),
+        (0.0, "A new request would start at once"),
+        (3.0, "A new request would start in a few seconds"),
+        (90.0, "A new request would start in about 1 min 30 s"),
+        (700.0, "A new request would start in more than 10 min"),
     ],
 )
 def test_newcomers_get_a_sentence(seconds: float | None, words: str) -> None:
@@ -137,11 +124,63 @@ def test_numbers_read_well() -> None:
 )
 def test_headline_answers_first(document: Document, text: str, icon: str) -> None:
     """Each state has exactly one headline and one of three icons."""
-    headline = wording.headline(document)
-    assert (headline.text, headline.icon) == (text, icon)
+    assert wording.opening(document) == text
+    assert headline(document).icon == icon
 
 
-def test_title_starts_with_the_waiting_count() -> None:
-    """The count is what a narrow tab still shows."""
-    assert wording.headline(status(State.BUSY, running=1, waiting=3)).title == "(3) Busy · gpushare on atlas"
-    assert wording.headline(status(State.FREE)).title == "Free · gpushare on atlas"
+def headline(document: Document) -> Headline:
+    """Returns the headline of a document."""
+    waiting = len(document.waiting)
+    return wording.headline(document.state, document.running, waiting=waiting, ollama=document.ollama)
+
+
+def test_a_headline_counts_from_an_instant() -> None:
+    """What grows with time is kept apart, so that the line itself stays the same."""
+    line = headline(status(State.OLLAMA_DOWN))
+    assert (line.lead, line.since) == ("Ollama does not answer", NOW - timedelta(seconds=120))
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (Reason(delay=Delay.IN_FRONT, used_less=True), "bob's request came back in front (has used less)"),
+        (Reason(delay=Delay.IN_FRONT), "bob's request came back in front"),
+        (Reason(delay=Delay.LOAD), "loads the model first"),
+        (Reason(delay=Delay.LONGER), "bob's answer is longer than usual"),
+    ],
+)
+def test_an_estimate_that_grew_has_one_of_three_reasons(why: Reason, words: str) -> None:
+    """Who is named is the caller's to decide."""
+    assert wording.reason(why, "bob's") == words
+
+
+def test_title_starts_with_what_a_narrow_tab_shows() -> None:
+    """The viewer's own place comes first, else the number of those who wait."""
+    busy, free = (headline(status(state)) for state in (State.BUSY, State.FREE))
+    assert wording.title(busy, "atlas", waiting=3) == "(3) Busy · gpushare on atlas"
+    assert wording.title(busy, "atlas", waiting=3, own_place=2) == "(you: 2) Busy · gpushare on atlas"
+    assert wording.title(free, "atlas", waiting=0) == "Free · gpushare on atlas"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (22, "22nd")],
+)
+def test_places_are_ordinals(count: int, words: str) -> None:
+    """A place in line reads as one."""
+    assert wording.ordinal(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "any moment"),
+        (45, "in 45 s"),
+        (29 * 60 + 59, "in 29 min"),
+        (5 * 3600, "in 5 h"),
+        (1e9, "not by itself"),
+    ],
+)
+def test_what_ends_by_itself_is_told_roughly(seconds: float, words: str) -> None:
+    """When a model unloads needs no seconds; one that Ollama keeps for ever is said to stay."""
+    assert wording.left(seconds) == words

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
 from gpushare.core.model import Outcome, ResidentModel
+from gpushare.core.picture import OllamaView
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
-from gpushare.core.status import OllamaView
 from gpushare.core.views import QueueCounts, ShareView
 from gpushare.edge.metrics import Metrics, Sources
 from tests.unit.records import CALL

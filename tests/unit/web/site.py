@@ -1,7 +1,12 @@
 """The pages over a real socket, with a queue and an Ollama made up for the test."""
 
+import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any, cast
 
@@ -10,14 +15,20 @@ from aiohttp import web
 
 from gpushare import app
 from gpushare.core.config import Config
+from gpushare.core.dialects import find_endpoint
+from gpushare.core.errors import Draining
 from gpushare.core.forecast import Forecast
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
-from gpushare.core.model import ResidentModel, Role, Service
-from gpushare.core.status import OllamaView
+from gpushare.core.model import Call, Framing, Lane, Principal, ResidentModel, Role, Service
+from gpushare.core.picture import OllamaView
 from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
 from gpushare.edge.ollama import HttpOllama
+from gpushare.engine.gateway import LiveCall
+from gpushare.engine.relay import Relay
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import ConnectionLimits, make_listener
+from gpushare.web.pages.hub import Hub
+from gpushare.web.pages.live import HUB
 from gpushare.web.parts import Parts
 from gpushare.web.server import make_runner
 
@@ -31,7 +42,9 @@ class MadeUpQueue:
 
     draining = False
 
-    def __init__(self, owners: dict[str, str]) -> None:
+    def __init__(self, owners: dict[str, str], clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.born = clock()
         self.view = QueueView(
             now=0.0,
             running=(
@@ -79,10 +92,17 @@ class MadeUpQueue:
         )
 
     def snapshot(self) -> QueueView:
-        return self.view
+        """Returns the queue as it is now: what runs runs longer, what waits starts sooner."""
+        passed_s = self.clock() - self.born
+        running = (replace(row, started_s=row.started_s + passed_s) for row in self.view.running)
+        waiting = (replace(row, eta_s=(row.eta_s or 0.0) - passed_s) for row in self.view.waiting)
+        return replace(self.view, running=tuple(running), waiting=tuple(waiting))
+
+    def closing_down(self) -> Draining:
+        return Draining()
 
     def forecast_new(self, who: object, model: str) -> Forecast:
-        return Forecast(position=2, eta_s=90.0)
+        return Forecast(position=2, eta_s=90.0 - (self.clock() - self.born))
 
 
 class MadeUpKeys:
@@ -103,7 +123,13 @@ class Site:
     port: int
     parts: Parts
     queue: MadeUpQueue
+    app: web.Application
     owners: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hub(self) -> Hub:
+        """Who watches."""
+        return self.app[HUB]
 
     @property
     def url(self) -> str:
@@ -116,6 +142,81 @@ class Site:
             headers["Authorization"] = f"Bearer {KEYS[who]}"
         async with self.client.get(path, headers=headers, allow_redirects=False) as answer:
             return answer.status, answer.headers, await answer.text()
+
+    async def round(self, seconds: float = 1.0) -> None:
+        """Lets some time pass and tells the viewers what changed; the clock of the pages stands otherwise."""
+        later = self.parts.monotonic() + seconds
+        self.parts.clock = lambda: later
+        await self.hub.play_round()
+
+    @asynccontextmanager
+    async def watch(self, query: str = "", who: str = "", **headers: str) -> AsyncIterator["Stream"]:
+        """Opens a live stream for the block; ``round`` lets it speak."""
+        if who:
+            headers["Authorization"] = f"Bearer {KEYS[who]}"
+        async with self.client.get(f"/events{query}", headers=headers) as answer:
+            yield Stream(answer)
+
+    def go_live(self) -> list["MadeUpRelay"]:
+        """Gives each call a tool named after its person, and 1,204 tokens; returns the answers."""
+        endpoint, target = find_endpoint("POST", "/api/chat", query="")
+        rows: list[RunningView | WaitingView] = [*self.queue.view.running, *self.queue.view.waiting]
+        answers = [MadeUpRelay(first_at=self.parts.monotonic() - 60) for _ in rows]
+        for row, answer in zip(rows, answers, strict=True):
+            name = next(name for name, owner in self.owners.items() if owner == row.owner)
+            call = Call(
+                endpoint=endpoint,
+                target=target,
+                body=b"",
+                content_type="",
+                model=row.model,
+                framing=Framing.NDJSON,
+                lane=Lane.GENERATE,
+            )
+            who = Principal(key_id=row.owner, name=name, owner=row.owner)
+            live = LiveCall(call=call, who=who, request_id=row.id, tool=f"tool-of-{name}", began=0.0)
+            live.relay = cast("Relay", answer)
+            self.parts.gateway.live[row.id] = live
+        return answers
+
+
+@dataclass
+class MadeUpRelay:
+    """An answer on its way: how many tokens it has, and since when."""
+
+    first_at: float
+    records: int = 1204
+
+
+@dataclass
+class Stream:
+    """The events of a live stream."""
+
+    answer: aiohttp.ClientResponse
+
+    async def event(self) -> tuple[str, str, str]:
+        """Returns the name, the data and the id of the next event.
+
+        Raises:
+            EOFError: the stream has ended.
+        """
+        fields = {"event": "", "data": "", "id": ""}
+        async with asyncio.timeout(10):
+            while (line := await self.answer.content.readline()) != b"\n":
+                if not line:
+                    raise EOFError
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                fields[name] = f"{fields[name]}\n{value}" if fields.get(name) else value
+        return fields["event"], fields["data"], fields["id"]
+
+    async def update(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """Returns the parts up to the next ``meta``, by the id of their element, and what that one says."""
+        parts = {}
+        while (event := await self.event())[0] != "meta":
+            if event[0] == "part":
+                element, _, html = event[1].partition("\n")
+                parts[element] = html
+        return parts, json.loads(event[1])
 
 
 async def open_site(config: Config) -> AsyncIterator[Site]:
@@ -131,21 +232,23 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     )
     owners = {record.name: record.owner for record in ring.records}
     ollama = HttpOllama("http://127.0.0.1:9")
-    parts = app.build_parts(config, ring, ollama, app.Life())
+    life = app.Life()
+    parts = app.build_parts(config, ring, ollama, life)
     parts.key_store = MadeUpKeys(parts)
-    queue = MadeUpQueue(owners)
+    queue = MadeUpQueue(owners, parts.monotonic)
     parts.slots = cast("LocalSlots", queue)
     loaded = ResidentModel(
         name="qwen3-coder:30b", size_bytes=20, vram_bytes=20, context=32768, expires="2026-11-20T14:32:12Z"
     )
     parts.monitor.view = OllamaView(up=True, version="0.21.0", loaded=(loaded,), since=0.0)
-    runner = make_runner(app.build_app(parts), limits=ConnectionLimits())
+    application = app.build_app(parts, life)
+    runner = make_runner(application, limits=ConnectionLimits())
     await runner.setup()
     listener = make_listener("127.0.0.1", 0)
     await web.SockSite(runner, listener).start()
     port = listener.getsockname()[1]
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-        yield Site(client, port, parts, queue, owners)
+        yield Site(client, port, parts, queue, application, owners)
     await runner.cleanup()
     await ollama.close()
 
@@ -166,3 +269,8 @@ def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
     parser = Tags()
     parser.feed(page)
     return parser.tags
+
+
+def text_of(html: str) -> str:
+    """Returns what a reader sees of a piece of a page."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())

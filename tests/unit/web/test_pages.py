@@ -6,16 +6,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpushare.core.openapi import description
-from gpushare.core.status import OllamaView
+from gpushare.core.picture import OllamaView
 from gpushare.core.views import Delay, Reason
-from gpushare.edge.files import asset
-from gpushare.web.pages import setup
 from tests.unit import records
-from tests.unit.web.site import HOSTILE, PEOPLE, Site, tags
+from tests.unit.web.site import HOSTILE, PEOPLE, Site, tags, text_of
 
 CALL = msgspec.structs.replace(
     records.CALL,
@@ -31,13 +28,29 @@ CALL = msgspec.structs.replace(
 
 
 async def test_page_shows_the_queue(site: Site) -> None:
-    """The first line answers what is going on, the tables tell who and when."""
+    """The first line answers what is going on, the card where one is, the tables tell who and when."""
     status, _, page = await site.get("/status", "alice")
+    shown = text_of(page)
     assert status == 200
-    assert "<h1>Busy: 1 running, 2 waiting</h1>" in page
-    assert "A new request would start in about 1 min 30 s." in page
-    for words in ("bob", "1. carol", "2. alice (you)", "31 s", "about 25 s", "loads the model first"):
-        assert words in page
+    for words in (
+        "(you: 2) Busy · gpushare on",
+        "Busy: 1 running, 2 waiting A new request would start in about 1 min 30 s · host",
+        "You, alice 2nd in line, about 25 s",
+        "bob qwen3-coder:30b 31 s",
+        "1. carol",
+        "2. alice (you)",
+        "loads the model first about 25 s waited",
+    ):
+        assert words in shown
+
+
+async def test_page_offers_to_sign_in(site: Site) -> None:
+    """Without a key the card is a form with one field, which no address and no history keeps."""
+    _, _, page = await site.get("/status")
+    form, field = (next(attrs for tag, attrs in tags(page) if tag == name) for name in ("form", "input"))
+    assert (form["method"], form["action"]) == ("post", "/login")
+    assert (field["type"], field["autocomplete"]) == ("password", "current-password")
+    assert "Your key Show my place" in text_of(page)
 
 
 async def test_page_says_why_an_estimate_grew(site: Site) -> None:
@@ -98,18 +111,20 @@ async def test_page_has_the_landmarks(site: Site) -> None:
 async def test_page_renews_itself_until_paused(site: Site) -> None:
     """Without a script the page reloads every ten seconds, and a link stops that."""
     _, _, page = await site.get("/status")
-    assert '<meta http-equiv="refresh" content="10">' in page
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page
     _, _, page = await site.get("/status?paused")
     assert "http-equiv" not in page
 
 
 async def test_assets_may_be_kept_for_ever(site: Site) -> None:
-    """Style sheet and icon are found under the names the page uses, which change with their content."""
+    """Style sheet, script and icon are found under the page's names for them, which change with them."""
     _, _, page = await site.get("/status")
-    files = [attrs["href"] or "" for tag, attrs in tags(page) if tag == "link"]
-    assert len(files) == 2
+    files = [
+        attrs.get("href") or attrs.get("src") or "" for tag, attrs in tags(page) if tag in ("link", "script")
+    ]
+    assert len(files) == 3
     for file in files:
-        assert re.fullmatch(r"/static/\w+\.[0-9a-f]{8}\.(css|svg)", file)
+        assert re.fullmatch(r"/static/\w+\.[0-9a-f]{8}\.(css|js|svg)", file)
         status, headers, _ = await site.get(file)
         assert status == 200
         assert "immutable" in headers["Cache-Control"]
@@ -188,10 +203,8 @@ async def test_metrics_are_for_listed_networks(far_site: Site, closed_site: Site
     assert (await closed_site.get("/metrics"))[0] == 404
 
 
-def test_every_address_for_programs_is_described() -> None:
+async def test_every_address_for_programs_is_described(site: Site) -> None:
     """What is under ``/gpushare``, the metrics and the probes: each of them, and no other."""
-    app = web.Application()
-    setup(app, templates=asset("templates"), static=asset("static"))
-    routed = {resource.canonical for resource in app.router.resources()}
+    routed = {resource.canonical for resource in site.app.router.resources()}
     ours = {path for path in routed if path.startswith("/gpushare/")} | {"/metrics", "/healthz", "/readyz"}
     assert set(description("x")["paths"]) == ours

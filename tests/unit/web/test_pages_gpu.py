@@ -146,7 +146,7 @@ async def test_the_card_is_inert_and_has_no_style(site: Site) -> None:
 def charts() -> Any:
     """The chart macros, as the pages have them."""
     app = web.Application()
-    setup_templates(app, asset("templates"), asset=lambda name: name)
+    setup_templates(app, asset("templates"), asset=lambda name: name, build="x")
     return aiohttp_jinja2.get_env(app).get_template("_charts.html").module
 
 

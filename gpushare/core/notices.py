@@ -1,0 +1,71 @@
+"""What is wrong, or odd, and worth a sentence at the top of the page.
+
+Called by: ``core.status``.  Rules: each notice says what is the case and what it means for whoever waits; its
+code is an anchor of the page ``/help``, which says what an admin can do.
+"""
+
+from collections.abc import Iterator
+
+from gpushare.core.document import Notice
+from gpushare.core.gpu_status import neighbours, trouble
+from gpushare.core.picture import Picture
+
+MOST = 3  # more are not read
+SIMULATED = "-simulated"
+"""How the version of the simulated Ollama ends, by which it is told from a real one."""
+
+DEMO = Notice(
+    code="demo",
+    level="info",
+    text="Demo: invented people, no GPU. Ollama and the GPU's numbers are simulated here.",
+)
+OLLAMA_DOWN = Notice(
+    code="ollama-down",
+    level="bad",
+    text="Ollama does not answer. Requests are turned away until it is back.",
+)
+DRAINING = Notice(
+    code="draining",
+    level="bad",
+    text="This server is closing down. Running requests finish, new ones are turned away.",
+)
+PAUSED = Notice(
+    code="paused",
+    level="warn",
+    text="An admin has paused the queue. Running requests finish, everything else waits.",
+)
+CONFIG_REJECTED = Notice(
+    code="config-rejected",
+    level="warn",
+    text="The settings or keys on disk have mistakes, so the earlier ones are in use. What is wrong: "
+    "gpushare config check",
+)
+MODEL_ON_CPU = Notice(
+    code="model-on-cpu",
+    level="warn",
+    text="A model does not fit into GPU memory and runs partly on the processor. Answers take much longer.",
+)
+
+
+def notices(picture: Picture, *, admin: bool) -> tuple[Notice, ...]:
+    """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
+    return tuple(_found(picture, admin=admin))[:MOST]
+
+
+def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
+    if picture.ollama.since is not None and not picture.ollama.up:
+        yield OLLAMA_DOWN
+    if picture.draining:
+        yield DRAINING
+    if picture.queue.paused_since is not None:
+        yield PAUSED
+    if picture.config_rejected and admin:
+        yield CONFIG_REJECTED
+    if picture.gpus:
+        yield from trouble(picture.gpus)
+    if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):
+        yield MODEL_ON_CPU
+    if picture.gpus:
+        yield from neighbours(picture.gpus)
+    if picture.ollama.version.endswith(SIMULATED):
+        yield DEMO

@@ -1,0 +1,47 @@
+"""The times people were told, kept for as long as they still hold.
+
+Owns: what was told last, for each thing that was told a time.  Called by: whatever shows the queue.
+
+Rules: an estimate is made anew at every look and trembles; what people read must not.  A told instant stays
+until the new estimate is off by more than the words would show.  One that has passed ("any moment") stays
+until the new one is clearly later.
+"""
+
+from collections.abc import Iterable
+
+STEP_S = 4.0  # below a minute the words go in steps of 5 s
+STEP_PART = 0.1  # further away they are coarser
+SOON_S = 8.0  # what passed does not come back as "in a few seconds"
+
+
+class Told:
+    """Instants in seconds since 1970, by the thing that will start then."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, int] = {}
+
+    def left_s(self, what: str, eta_s: float | None, now: float) -> float | None:
+        """Returns the seconds left to the instant that holds for ``what``; below 0 when it has passed.
+
+        Args:
+            what: told before or not.
+            eta_s: what is expected now; None forgets what was told.
+            now: seconds since 1970.
+        """
+        if eta_s is None:
+            self._until.pop(what, None)
+            return None
+        until = self._until.get(what)
+        if until is None or not _holds(until - now, eta_s):
+            until = self._until[what] = round(now + eta_s)
+        return until - now
+
+    def keep(self, whats: Iterable[str]) -> None:
+        """Forgets everything else."""
+        self._until = {what: self._until[what] for what in whats if what in self._until}
+
+
+def _holds(left_s: float, eta_s: float) -> bool:
+    if left_s <= 0:
+        return eta_s < SOON_S
+    return abs(left_s - eta_s) <= max(STEP_S, STEP_PART * eta_s)

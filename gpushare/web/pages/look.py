@@ -1,0 +1,101 @@
+"""One look at the server: what is known at a moment, reduced for whoever asks.
+
+Called by: ``web.pages.status`` for one viewer, ``web.pages.hub`` for all at once.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from gpushare import __version__
+from gpushare.core.audience import Audience, owner_names
+from gpushare.core.document import Document
+from gpushare.core.model import Principal
+from gpushare.core.names import canonical_model
+from gpushare.core.picture import Picture, Progress
+from gpushare.core.stats import Day
+from gpushare.core.status import Showing
+from gpushare.core.views import told
+from gpushare.web.inference import ANONYMOUS
+from gpushare.web.parts import Parts
+
+
+class Look:
+    """The server at one moment.
+
+    Args:
+        parts: where everything is read.
+        day: the last day and how far running calls are, if they were read a moment ago; else read now.
+        progress: see ``day``.
+    """
+
+    def __init__(
+        self, parts: Parts, *, day: Day | None = None, progress: Mapping[str, Progress] | None = None
+    ) -> None:
+        self.now = parts.monotonic()
+        self.wall = parts.wall(self.now)
+        self._parts = parts
+        self._left_s: dict[str, float | None] = {}
+        queue = parts.slots.snapshot()
+        picture = Picture(
+            now=self.now,
+            wall=datetime.fromtimestamp(self.wall, UTC),
+            host=parts.host,
+            version=__version__,
+            queue=told(queue, parts.told_calls, self.wall),
+            ollama=parts.monitor.view,
+            day=day or parts.stats.day(self.wall),
+            max_waiting=parts.config.queue.max_waiting,
+            gpus=parts.gpus.view if parts.gpus else None,
+            draining=parts.draining,
+            config_rejected=parts.config_rejected,
+            names=owner_names(parts.ring),
+            progress=progress_now(parts, self.now) if progress is None else progress,
+            last=parts.stats.last,
+        )
+        self.showing = Showing(picture)
+        self._in_account = {row.owner for row in queue.shares if row.deficit_s or row.waiting or row.running}
+
+    def audience(self, who: Principal | None) -> Audience:
+        """Returns what a viewer may see, by the settings of now."""
+        return Audience(who=who, people=self._parts.config.status.people)
+
+    def document(self, who: Principal | None) -> Document:
+        """Returns the status document for one viewer."""
+        return self.showing.document(self.audience(who), self.starts_in_s(who))
+
+    def newcomer(self, who: Principal | None) -> str:
+        """Returns what viewers have in common whose next call would start at the same time."""
+        caller = who or ANONYMOUS
+        return f"new {caller.service} {caller.owner if caller.owner in self._in_account else ''}"
+
+    def starts_in_s(self, who: Principal | None) -> float | None:
+        """Returns when a call of the viewer would start if it came now, for a model that is in memory.
+
+        0 means at once; an instant that was told and has passed is below 0.
+        """
+        newcomer = self.newcomer(who)
+        if newcomer not in self._left_s:
+            self._left_s[newcomer] = self._forecast(who or ANONYMOUS, newcomer)
+        return self._left_s[newcomer]
+
+    def _forecast(self, who: Principal, newcomer: str) -> float | None:
+        loaded = self._parts.monitor.view.loaded
+        model = canonical_model(loaded[0].name) if loaded else ""
+        eta_s = self._parts.slots.forecast_new(who, model).eta_s
+        if not eta_s:
+            return eta_s
+        return self._parts.told_newcomers.left_s(newcomer, eta_s, self.wall)
+
+
+def progress_now(parts: Parts, now: float) -> dict[str, Progress]:
+    """Returns how far each live call is; ``now`` in monotonic seconds."""
+    return {
+        request_id: Progress(
+            tool=live.tool,
+            at=now,
+            streaming=live.call.streaming,
+            records=live.relay.records if live.relay else 0,
+            first_at=live.relay.first_at if live.relay else None,
+        )
+        for request_id, live in parts.gateway.live.items()
+    }

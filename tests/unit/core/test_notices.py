@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+
+from gpushare.core.gpu import GpuReading, GpuView
+from gpushare.core.model import ResidentModel
+from gpushare.core.notices import notices
+from gpushare.core.picture import OllamaView, Picture
+from tests.unit.core.test_status import NOW, PICTURE, UP, queue
+
+LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expires=None),)
+
+
+@pytest.mark.parametrize(
+    ("picture", "codes"),
+    [
+        (PICTURE, []),
+        (replace(PICTURE, ollama=OllamaView()), []),
+        (replace(PICTURE, ollama=OllamaView(since=NOW - 9)), ["ollama-down"]),
+        (replace(PICTURE, draining=True), ["draining"]),
+        (replace(PICTURE, queue=queue(paused_since=NOW)), ["paused"]),
+        (replace(PICTURE, config_rejected=True), []),
+        (replace(PICTURE, ollama=UP.changed(loaded=LARGE)), ["model-on-cpu"]),
+        (replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")), ["demo"]),
+    ],
+)
+def test_each_trouble_has_its_notice(picture: Picture, codes: list[str]) -> None:
+    """A server that is well says nothing, and one that was never asked is not called down."""
+    assert [notice.code for notice in notices(picture, admin=False)] == codes
+
+
+def test_at_most_three_notices_gravest_first() -> None:
+    """When everything is wrong at once the page stays readable."""
+    wrong = replace(
+        PICTURE,
+        draining=True,
+        queue=queue(paused_since=NOW),
+        ollama=OllamaView(since=NOW - 9, loaded=LARGE),
+    )
+    assert [notice.code for notice in notices(wrong, admin=True)] == ["ollama-down", "draining", "paused"]
+
+
+def test_only_admins_are_told_what_only_they_can_put_right() -> None:
+    """Mistakes in the settings are nobody else's business."""
+    wrong = replace(PICTURE, config_rejected=True)
+    assert [notice.code for notice in notices(wrong, admin=True)] == ["config-rejected"]
+
+
+def test_notices_about_the_gpu_have_their_place() -> None:
+    """A card in trouble comes before a model that does not fit, and other programs after it."""
+    hot = GpuReading(index=0, slowed=("heat",), memory_total=10, others=1, others_bytes=9)
+    gpus = GpuView(readings=(hot,), note=None)
+    wrong = replace(PICTURE, ollama=UP.changed(loaded=LARGE), gpus=gpus)
+    codes = [notice.code for notice in notices(wrong, admin=False)]
+    assert codes == ["gpu-hot", "model-on-cpu", "gpu-shared"]

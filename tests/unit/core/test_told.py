@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpushare.core import wording
+from gpushare.core.told import Told
+
+NOW = 1_795_000_000.0
+
+
+def test_a_told_time_comes_nearer_by_itself() -> None:
+    """While the estimate holds, the instant stays, to the second."""
+    told = Told()
+    assert told.left_s("a", 25.3, NOW) == 25
+    assert told.left_s("a", 22.1, NOW + 3) == 22
+    assert told.left_s("a", 24.0, NOW + 4) == 21
+    assert told.left_s("b", 24.0, NOW + 4) == 24
+
+
+@pytest.mark.parametrize(("eta_s", "left_s"), [(40.0, 40), (5.0, 5), (28.9, 25), (21.1, 25)])
+def test_another_estimate_is_told_once_it_matters(eta_s: float, left_s: int) -> None:
+    """A difference that the words would show is told, a smaller one is not."""
+    told = Told()
+    told.left_s("a", 25.0, NOW)
+    assert told.left_s("a", eta_s, NOW) == left_s
+
+
+def test_any_moment_stays() -> None:
+    """A time that passed does not come back by a few seconds, over and over."""
+    told = Told()
+    told.left_s("a", 5.0, NOW)
+    for second in range(5, 60):
+        left_s = told.left_s("a", 2.0, NOW + second)
+        assert wording.estimate(left_s) == "any moment"
+    assert told.left_s("a", 30.0, NOW + 60) == 30
+
+
+def test_unknown_is_unknown() -> None:
+    """Without an estimate nothing is told, and nothing remembered."""
+    told = Told()
+    told.left_s("a", 25.0, NOW)
+    assert told.left_s("a", None, NOW) is None
+    assert told.left_s("a", 28.0, NOW) == 28
+
+
+def test_what_started_is_forgotten() -> None:
+    """Only what still waits is kept."""
+    told = Told()
+    for name in ("a", "b"):
+        told.left_s(name, 25.0, NOW)
+    told.keep(["b", "c"])
+    assert [told.left_s(name, 27.0, NOW) for name in ("a", "b")] == [27, 25]
+
+
+@given(st.lists(st.floats(0.0, 700.0), min_size=1, max_size=30))
+def test_what_is_told_is_never_far_from_what_is_expected(estimates: list[float]) -> None:
+    """However estimates tremble, the told time is within a step of the last one, or "any moment"."""
+    told = Told()
+    for second, eta_s in enumerate(estimates):
+        left_s = told.left_s("a", eta_s, NOW + second)
+        assert left_s is not None
+        assert abs(left_s - eta_s) <= max(4.0, eta_s / 10) + 0.5 or (left_s <= 0 and eta_s < 8)

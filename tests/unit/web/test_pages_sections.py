@@ -1,0 +1,207 @@
+"""What each part of the status page says, in every state it can be in."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from gpushare.core.config import Config, Queue
+from gpushare.core.model import ResidentModel
+from gpushare.core.picture import OllamaView
+from gpushare.core.stats import LastCall
+from tests.unit import records
+from tests.unit.web.site import HOSTILE, Site, open_site, text_of
+
+
+async def seen(site: Site, part: str, who: str = "alice") -> str:
+    """Returns what a reader sees of a part of the page."""
+    _, _, page = await site.get("/status", who)
+    return text_of(page.partition(f'<section id="{part}"')[2].partition("</section>")[0].partition(">")[2])
+
+
+def wait_for(site: Site, *places: int) -> None:
+    """Lets alice alone wait, at these places in line."""
+    row = site.queue.view.waiting[-1]
+    rows = tuple(replace(row, id=f"r_{place}", position=place, model="m") for place in places)
+    site.queue.view = replace(site.queue.view, waiting=rows)
+
+
+async def test_the_first_paint_and_the_stream_differ_in_words_of_time_alone(site: Site) -> None:
+    """One template makes both; the stream leaves out what the page counts."""
+    for who in ("", "alice", "bob", "carol"):
+        _, _, page = await site.get("/status", who)
+        async with site.watch("", who) as stream:
+            await stream.event()
+            await site.round(0.0)
+            parts, _ = await stream.update()
+        for name, html in parts.items():
+            first = page.partition(f'<section id="{name}"')[2].partition(">")[2].partition("</section>")[0]
+            assert without_words(first) == without_words(html)
+
+
+def without_words(html: str) -> str:
+    """Returns a part without what the page counts on."""
+    pieces = html.split("<span data-")
+    return "<span data-".join(
+        [pieces[0], *(piece.partition(">")[0] + piece.partition("</span>")[2] for piece in pieces[1:])]
+    )
+
+
+async def test_a_card_for_one_request(site: Site) -> None:
+    """Place and time first; then model, wait and share."""
+    wait_for(site, 2)
+    site.parts.stats.record(
+        msgspec.structs.replace(
+            records.CALL, person="alice", ended_at=site.parts.wall(site.parts.monotonic())
+        )
+    )
+    assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
+    assert (await seen(site, "you")).endswith("· your share today 100 %")
+
+
+async def test_a_card_for_several_requests(site: Site) -> None:
+    """Their number, when the first one starts, and the first three."""
+    wait_for(site, 2, 3, 5, 8)
+    card = await seen(site, "you")
+    assert card.startswith("You, alice 4 requests waiting, the first in about 25 s 2nd in line, about 25 s m")
+    assert ("3rd in line" in card, "5th in line" in card, "8th in line" in card) == (True, True, False)
+    assert card.endswith("and 1 more")
+
+
+async def test_a_card_for_a_running_request(site: Site) -> None:
+    """How long it runs; tokens and speed where they are known."""
+    assert (await seen(site, "you", "bob")).startswith("You, bob Running for 31 s qwen3-coder:30b")
+
+
+async def test_a_card_without_requests(site: Site) -> None:
+    """Nothing yet, or nothing now and what was last."""
+    wait_for(site)
+    assert await seen(site, "you") == "You, alice No request with your key yet Connect a tool"
+    ended = site.parts.wall(site.parts.monotonic()) - 600
+    site.parts.stats.last["alice"] = LastCall(ended_at=ended, model="m", waited_s=4.2, took_s=61.0)
+    card = await seen(site, "you")
+    assert card == "You, alice You have nothing waiting Last request 10 min ago, waited 4 s, took 1 min 1 s"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "words"),
+    [
+        (
+            False,
+            False,
+            "Running now Nothing is running. Waiting Nobody is waiting. A request starts at once.",
+        ),
+        (False, True, "Waiting Nobody is waiting."),
+    ],
+)
+async def test_an_empty_queue_says_so(site: Site, waiting: bool, running: bool, words: str) -> None:  # noqa: FBT001
+    """Instead of an empty table there is a sentence; a start at once is promised only where it is so."""
+    view = site.queue.view
+    site.queue.view = replace(
+        view, waiting=view.waiting if waiting else (), running=view.running if running else ()
+    )
+    shown = await seen(site, "queue")
+    assert words in shown
+    assert ("A request starts at once" in shown) is not running
+
+
+async def test_empty_memory_and_day_say_so(site: Site) -> None:
+    """The words of the empty states."""
+    site.parts.monitor.view = site.parts.monitor.view.changed(loaded=())
+    assert "No model in memory. The first request loads one, which takes a while." in await seen(
+        site, "models"
+    )
+    assert "No requests in the last 24 hours. Connect a tool" in await seen(site, "day")
+
+
+async def test_models_tell_size_context_and_end(site: Site) -> None:
+    """Each number has its unit where there is no head of the column; a model that does not fit says so."""
+    now = site.parts.wall(site.parts.monotonic())
+    rows = [
+        ResidentModel(
+            name=name,
+            size_bytes=20_000_000_000,
+            vram_bytes=vram,
+            context=32768,
+            expires=datetime.fromtimestamp(now + left_s, UTC).isoformat(),
+        )
+        for name, vram, left_s in (("half:70b", 10_000_000_000, 1770), ("kept:7b", 20_000_000_000, 1e9))
+    ]
+    site.parts.monitor.view = site.parts.monitor.view.changed(loaded=tuple(rows))
+    shown = await seen(site, "models")
+    assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads in 29 min" in shown
+    assert "kept:7b 18.6 GB 32 768 tokens unloads not by itself" in shown
+    odd = replace_model(rows[0], expires="soon"), replace_model(rows[0], expires=None)
+    site.parts.monitor.view = site.parts.monitor.view.changed(loaded=odd)
+    assert "half:70b 9.3 GB" in await seen(site, "models")
+
+
+def replace_model(row: ResidentModel, **fields: object) -> ResidentModel:
+    """Returns a model with other facts."""
+    return msgspec.structs.replace(row, **fields)
+
+
+async def test_many_people_are_summed_up(site: Site) -> None:
+    """The last day has eight rows, one's own, and one for everybody else."""
+    now = site.parts.wall(site.parts.monotonic())
+    for number in range(1, 15):
+        who = "alice" if number == 1 else f"p{number:02}"
+        site.parts.stats.record(
+            msgspec.structs.replace(records.CALL, person=who, slot_s=60.0 * number, ended_at=now)
+        )
+    shown = await seen(site, "day")
+    assert [f"p{number:02} " in shown for number in (14, 7, 6)] == [True, True, False]
+    assert "alice (you) 1 min 1 % 1 request" in shown
+    assert "5 others 20 min 19 % 5 requests" in shown
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (OllamaView(), "Starting host {} · Ollama has not been asked yet"),
+        (OllamaView(since=-120.0), "Ollama does not answer (for "),
+        (OllamaView(up=True, since=-120.0), "Busy: 1 running, 2 waiting A new request would start in about"),
+    ],
+)
+async def test_the_head_follows_ollama(site: Site, view: OllamaView, words: str) -> None:
+    """The headline and the line below it never contradict each other."""
+    site.parts.monitor.view = view
+    assert words.format(site.parts.host) in await seen(site, "head")
+
+
+async def test_a_full_queue_promises_nothing() -> None:
+    """Where new requests are turned away no start is told."""
+    async for site in open_site(Config(queue=Queue(max_waiting=2, max_waiting_per_person=2))):
+        shown = await seen(site, "head")
+        assert shown.startswith("Full: 2 waiting, new requests are turned away for now host")
+
+
+async def test_unknown_times_are_said_to_be_unknown(site: Site) -> None:
+    """Where nothing is known there is no number."""
+    rows = tuple(replace(row, eta_s=None) for row in site.queue.view.waiting)
+    site.queue.view = replace(site.queue.view, waiting=rows)
+    site.queue.snapshot = lambda: site.queue.view  # type: ignore[method-assign]
+    assert "2nd in line, no estimate yet" in await seen(site, "you")
+    assert "no estimate yet waited" in await seen(site, "queue")
+
+
+@pytest.mark.item(75)
+async def test_a_hostile_model_is_text_everywhere(site: Site) -> None:
+    """P34: in every part, for everybody."""
+    site.queue.view = replace(
+        site.queue.view,
+        running=tuple(replace(row, model=HOSTILE, swap=True) for row in site.queue.view.running),
+    )
+    loaded = ResidentModel(name=HOSTILE, size_bytes=1, vram_bytes=1, context=None, expires=HOSTILE)
+    site.parts.monitor.view = site.parts.monitor.view.changed(loaded=(loaded,))
+    for who in ("", "alice", "bob", "carol"):
+        _, _, page = await site.get("/status", who)
+        assert HOSTILE not in page
+        async with site.watch("", who) as stream:
+            await stream.event()
+            await site.round()
+            parts, meta = await stream.update()
+        assert HOSTILE not in "".join(parts.values())
+        assert "&lt;img src=x" in parts["head"] + parts["queue"] + parts["models"]
+        assert HOSTILE not in str(meta["title"])
