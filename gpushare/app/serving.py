@@ -6,6 +6,7 @@ Called by: ``app.process`` for the service; the demo and the tests use ``running
 import asyncio
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,8 +23,10 @@ from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
+from gpushare.edge.tls import renew, server_context
 from gpushare.web.connections import make_listener, tune_listener
 from gpushare.web.parts import Parts
+from gpushare.web.secure import SecureSite
 from gpushare.web.server import ClientRunner, make_runner
 from gpushare.web.sessions import Sessions
 
@@ -56,7 +59,7 @@ class Running:
     @property
     def url(self) -> str:
         """The address as a client on this machine types it."""
-        return f"http://{self.host}:{self.port}"
+        return f"{self.parts.config.server.scheme}://{self.host}:{self.port}"
 
     async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
         """Refuses new and waiting calls, lets running ones finish, then cuts what is left.
@@ -108,9 +111,10 @@ async def running(
 
     Raises:
         OSError: the address cannot be bound.
-        ConfigErrors: the keys or the session secret cannot be used.
+        ConfigErrors: the certificate, the keys or the session secret cannot be used.
     """
     life = Life()
+    tls = _tls(config, life)
     ollama = HttpOllama(config.ollama.url)
     life.on_stop.append(ollama.close)
     parts = build_parts(config, key_file.load(), ollama, life)
@@ -131,7 +135,7 @@ async def running(
         listeners = handed_over or [make_listener(host, port)]
         address, at_port = listeners[0].getsockname()[:2]
         for listener in listeners:
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            await _site(runner, listener, tls).start()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(run()) for run in life.tasks]
             yield Running(parts, life, runner, address, at_port, handed_over=bool(handed_over))
@@ -143,6 +147,26 @@ async def running(
         parts.gateway.cut(lambda _: True, Restarting)
         await runner.cleanup()
         await life.stop()
+
+
+def _tls(config: Config, life: Life) -> ssl.SSLContext | None:
+    """Returns the certificate to show, which is read again on reload; None where clients speak plain HTTP.
+
+    Raises:
+        ConfigErrors: it cannot be used.
+    """
+    server = config.server
+    if not server.tls_cert:
+        return None
+    context = server_context(server.tls_cert, server.tls_key)
+    life.on_reload.append(lambda new: renew(context, new.server.tls_cert, new.server.tls_key))
+    return context
+
+
+def _site(runner: ClientRunner, listener: socket.socket, tls: ssl.SSLContext | None) -> web.BaseSite:
+    if tls is None:
+        return web.SockSite(runner, listener, backlog=BACKLOG)
+    return SecureSite(runner, listener, context=tls, backlog=BACKLOG)
 
 
 def _session_secret(config: Config, folder: Path) -> bytes | None:

@@ -10,6 +10,7 @@ from gpushare.core.config import Config, warnings
 from gpushare.core.reference import to_markdown
 from gpushare.core.schema import settings
 from gpushare.edge.files import find_config, personal_config, reference_text
+from gpushare.edge.tls import server_context
 
 DEFAULT = "default"
 
@@ -26,6 +27,9 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     """Check the configuration and the key file; every problem is told at once."""
     setup = read_setup(config_path)
     keys = setup.keys.load()
+    server = setup.config.server
+    if server.tls_cert:
+        server_context(server.tls_cert, server.tls_key)
     found = warnings(setup.config)
     if as_json:
         emit("gpushare.config-check/1", path=_text(setup.path), ok=True, warnings=found)

@@ -61,7 +61,7 @@ def base_url(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host, port = config.server.address
-    return _http(_EVERYWHERE.get(host, host), port)
+    return _url(config, _EVERYWHERE.get(host, host), port)
 
 
 def shared_url(config: Config) -> str | None:
@@ -71,8 +71,9 @@ def shared_url(config: Config) -> str | None:
         return base_url(config)
     if is_loopback(host):
         return None
-    return _http(socket.gethostname() if host in _EVERYWHERE else host, port)
+    return _url(config, socket.gethostname() if host in _EVERYWHERE else host, port)
 
 
-def _http(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(config: Config, host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{config.server.scheme}://{shown}:{port}"

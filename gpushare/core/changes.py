@@ -31,12 +31,19 @@ def compare(old: Config, new: Config) -> Change:
     """Returns what of ``new`` can act in a server that was started with ``old``."""
     before = dict(settings(old))
     differing = [name for name, toml in settings(new) if before[name] != toml]
-    restart = set(needs_restart())
+    restart = {*needs_restart(), *_switched_tls(old, new)}
     return Change(
         config=_with_old(old, new, restart),
         changed=tuple(name for name in differing if name not in restart),
         kept=tuple(name for name in differing if name in restart),
     )
+
+
+def _switched_tls(old: Config, new: Config) -> tuple[str, ...]:
+    """Returns the settings that turn TLS on or off: which of the two a listener speaks stays."""
+    if bool(old.server.tls_cert) == bool(new.server.tls_cert):
+        return ()
+    return ("server.tls_cert", "server.tls_key")
 
 
 def needs_restart(schema: type[Struct] = Config, prefix: str = "") -> Iterator[str]:

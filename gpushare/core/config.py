@@ -49,6 +49,8 @@ class Server(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Ip, ...] = ("127.0.0.1", "::1")
     allowed_hosts: tuple[Host, ...] = ()
     allowed_origins: tuple[Origin, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
     max_body: Bytes = 32_000_000
     body_memory: Bytes = 256_000_000
     header_timeout: Seconds = 15.0
@@ -64,6 +66,11 @@ class Server(Struct, frozen=True, kw_only=True):
     def address(self) -> tuple[str, int]:
         """Host and port of ``listen``."""
         return forms.address(self.listen)
+
+    @property
+    def scheme(self) -> str:
+        """``https`` where clients speak TLS, else ``http``."""
+        return "https" if self.tls_cert else "http"
 
 
 class Ollama(Struct, frozen=True, kw_only=True):
@@ -207,6 +214,9 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
     server, ollama, queue = config.server, config.ollama, config.queue
     if server.address == ollama.address:
         yield Wrong("ollama.url", "is the address gpushare itself listens on (server.listen)")
+    if bool(server.tls_cert) != bool(server.tls_key):
+        lacking, given = ("tls_key", "tls_cert") if server.tls_cert else ("tls_cert", "tls_key")
+        yield Wrong(f"server.{given}", f"needs server.{lacking} beside it: TLS takes both")
     if server.max_body > server.body_memory // 2:
         yield Wrong("server.max_body", "must be at most half of server.body_memory, one person's share of it")
     if server.max_connections_per_address > server.max_connections:
@@ -227,7 +237,7 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
 
 
 def _warnings(config: Config) -> Iterator[str]:
-    if not is_loopback(config.server.address[0]):
+    if not is_loopback(config.server.address[0]) and not config.server.tls_cert:
         yield (
             f"server.listen is {config.server.listen}: other machines reach it without TLS. "
             "Let only your own network through the firewall."

@@ -57,9 +57,9 @@ def base_url(request: web.Request) -> str:
     server = parts.config.server
     if server.public_url:
         return server.public_url.rstrip("/")
-    scheme = "http"
+    scheme = server.scheme
     if is_trusted(request.remote or "", server.trusted_proxies):
-        scheme = "https" if request.headers.get("X-Forwarded-Proto", "").lower() == "https" else "http"
+        scheme = "https" if request.headers.get("X-Forwarded-Proto", "").lower() == "https" else scheme
     return f"{scheme}://{request.headers.get(hdrs.HOST, parts.host)}"
 
 

@@ -45,7 +45,7 @@ class Connections:
 
     ``events`` counts, by word, whatever a limit or a deadline did to a connection; the words are a closed
     list: ``total``, ``per_address``, ``anonymous`` (refused at the door), ``header_timeout``, ``malformed``,
-    ``flood``, ``stalled``.
+    ``flood``, ``stalled``, ``handshake``.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -152,8 +152,8 @@ class ClientConnection(RequestHandler):
 
     def force_close(self) -> None:
         """Closes; what the client has not taken yet may still go out, but not for ever."""
+        self._await_last_reader()  # first: after a second close TLS cannot be asked
         super().force_close()
-        self._await_last_reader()
 
     def eof_received(self) -> None:
         """Treats a half-close as a disconnect, at once even if answer bytes are still to be sent."""
@@ -279,7 +279,7 @@ class ClientConnection(RequestHandler):
         self._await_last_reader()
 
     def _await_last_reader(self) -> None:
-        if self._wire is not None and self._wire.get_write_buffer_size():
+        if self._wire is not None and self.transport is not None and self._wire.get_write_buffer_size():
             self._await_reader()
 
     def _await_reader(self) -> None:

@@ -14,6 +14,7 @@ from gpushare.core.problems import ConfigErrors
         (Server(listen="0.0.0.0:80"), "http://127.0.0.1:80"),
         (Server(listen="[::]:80"), "http://[::1]:80"),
         (Server(public_url="https://gpu.lan/"), "https://gpu.lan"),
+        (Server(tls_cert="a.pem", tls_key="a.key"), "https://127.0.0.1:11435"),
     ],
 )
 def test_the_address_is_one_that_can_be_typed(server: Server, url: str) -> None:

@@ -40,6 +40,17 @@ def test_a_setting_set_back_is_changed_again() -> None:
     assert compare(held, old).kept == ()
 
 
+def test_a_certificate_may_change_but_not_appear() -> None:
+    """Which of the two a listener speaks stays; another certificate for one that speaks TLS acts."""
+    plain = Config()
+    one = parsed('[server]\ntls_cert = "1.pem"\ntls_key = "1.key"')
+    two = parsed('[server]\ntls_cert = "2.pem"\ntls_key = "2.key"')
+    both = ("server.tls_cert", "server.tls_key")
+    assert (compare(plain, one).kept, compare(plain, one).config) == (both, plain)
+    assert (compare(one, plain).kept, compare(one, plain).config) == (both, one)
+    assert (compare(one, two).changed, compare(one, two).config) == (both, two)
+
+
 def test_the_address_ollama_and_the_state_directory_need_a_restart() -> None:
     """They are in use by what cannot be replaced while calls run."""
     assert {"server.listen", "ollama.url", "state.dir"} <= set(needs_restart())

@@ -85,6 +85,8 @@ url = 11434
     [
         ('[ollama]\nurl = "http://127.0.0.1:11435"', "ollama.url: is the address gpushare itself listens on"),
         ('[server]\nmax_body = "200MB"', "server.max_body: must be at most half of server.body_memory"),
+        ('[server]\ntls_cert = "a.pem"', "server.tls_cert: needs server.tls_key beside it"),
+        ('[server]\ntls_key = "a.key"', "server.tls_key: needs server.tls_cert beside it"),
         ("[server]\nmax_connections = 8", "server.max_connections_per_address: must not be over"),
         ("[queue]\nmax_waiting = 4", "queue.max_waiting_per_person: must not be over queue.max_waiting"),
         ('[ollama]\nfirst_byte_timeout = "2s"', "ollama.first_byte_timeout: must be longer than"),
@@ -121,6 +123,13 @@ def test_a_door_that_is_open_is_a_warning(text: str, said: str) -> None:
     """A network listener, a far Ollama, a very long wait and invented numbers work, and are told."""
     (sentence,) = warnings(parsed(text))
     assert said in sentence
+
+
+def test_tls_closes_the_open_door() -> None:
+    """A network listener with TLS is nothing to warn of, and its address begins with https."""
+    config = parsed('[server]\nlisten = "0.0.0.0:1"\ntls_cert = "a.pem"\ntls_key = "a.key"\n')
+    assert (warnings(config), config.server.scheme) == ((), "https")
+    assert Config().server.scheme == "http"
 
 
 def test_the_defaults_warn_of_nothing() -> None:

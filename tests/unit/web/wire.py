@@ -1,8 +1,10 @@
 """A server made of the transport alone, and a client that is a bare socket: tests decide every byte."""
 
 import asyncio
+import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +14,7 @@ from gpushare.core.errors import GpushareError
 from gpushare.core.model import Dialect
 from gpushare.web.answers import refusal
 from gpushare.web.connections import ConnectionLimits, Connections, make_listener
+from gpushare.web.secure import SecureSite
 from gpushare.web.server import ClientRunner, make_runner
 from gpushare.web.transport import read_body
 
@@ -36,6 +39,7 @@ class Bench:
         self.limits = ConnectionLimits()
         self.handler: Handler = echo
         self.api: Handler | None = None
+        self.tls: ssl.SSLContext | None = None
         self.entered: asyncio.Queue[str] = asyncio.Queue()
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()
         self.seen: list[str] = []
@@ -56,7 +60,10 @@ class Bench:
         await self._runner.setup()
         listener = make_listener("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
-        await web.SockSite(self._runner, listener).start()
+        site = web.SockSite(self._runner, listener)
+        if self.tls is not None:
+            site = SecureSite(self._runner, listener, context=self.tls, backlog=128)
+        await site.start()
 
     async def stop(self) -> None:
         for wire in self._wires:
@@ -68,6 +75,10 @@ class Bench:
             await self._runner.cleanup()
             self._runner = None
 
+    async def stop_listening(self) -> None:
+        assert self._runner is not None
+        await self._runner.stop_listening()
+
     async def dial(self, *, receive_bytes: int = 0) -> "Wire":
         """Returns a connected client; a small ``receive_bytes`` makes a slow reader slow soon."""
         sock = socket.socket()
@@ -78,6 +89,12 @@ class Bench:
         wire = Wire(sock)
         self._wires.append(wire)
         return wire
+
+    async def dial_securely(self, context: ssl.SSLContext, *, receive_bytes: int = 0) -> "SecureWire":
+        """Returns a connected client whose handshake is done."""
+        secure = SecureWire(await self.dial(receive_bytes=receive_bytes), context)
+        await secure.shake_hands()
+        return secure
 
     async def ask(self, data: bytes) -> bytes:
         """Sends bytes on a connection of their own; returns all that comes until the server closes."""
@@ -160,6 +177,92 @@ class Wire:
     def reset(self) -> None:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
+
+
+class SecureWire:
+    """The client's end of one TLS connection; what happens below TLS is done on ``wire``."""
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext) -> None:
+        self.wire = wire
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self._read = b""
+
+    async def shake_hands(self, first: bytes = b"") -> None:
+        """Does the handshake; ``first`` is sent in one piece with its last message.
+
+        Raises:
+            OSError: the server ended it.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                if not (piece := await self.wire.take(65536)):
+                    raise ConnectionResetError from None
+                self._incoming.write(piece)
+            else:
+                break
+        if first:
+            self._tls.write(first)
+        await self._flush()
+
+    @property
+    def certificate(self) -> bytes:
+        """What the server has shown."""
+        found = self._tls.getpeercert(binary_form=True)
+        assert found is not None
+        return found
+
+    async def send(self, data: bytes) -> None:
+        self._tls.write(data)
+        await self._flush()
+
+    def send_what_fits(self, data: bytes) -> None:
+        """As that of ``Wire``: what does not fit is lost, so nothing may be sent behind it."""
+        if data:
+            self._tls.write(data)
+            self.wire.send_what_fits(self._outgoing.read())
+
+    async def until(self, mark: bytes) -> bytes:
+        """Returns what comes up to and with ``mark``."""
+        while mark not in self._read:
+            piece = await self.take()
+            assert piece, f"closed before {mark!r}; got {self._read[-300:]!r}"
+            self._read += piece
+        found, self._read = self._read.split(mark, 1)
+        return found + mark
+
+    async def rest(self) -> bytes:
+        """Returns what comes until the server closes."""
+        while piece := await self.take():
+            self._read += piece
+        found, self._read = self._read, b""
+        return found
+
+    async def take(self) -> bytes:
+        """Returns some bytes, none at the end."""
+        while True:
+            try:
+                return self._tls.read(65536)
+            except ssl.SSLWantReadError:
+                piece = await self.wire.take(65536)
+                if not piece:
+                    return b""
+                self._incoming.write(piece)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def say_goodbye(self) -> None:
+        """Ends the TLS session properly and leaves the socket open."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        await self._flush()
+
+    async def _flush(self) -> None:
+        if data := self._outgoing.read():
+            await self.wire.send(data)
 
 
 def statuses(answers: bytes) -> list[int]:
