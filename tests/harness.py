@@ -2,18 +2,19 @@
 
 Suites import the fixtures from here.  After every test the conservation check runs: no slot, no queue place,
 no live call, no upstream connection, no body byte, no task and no descriptor is left, and every admitted
-call was logged and counted exactly once.
+call was logged, counted and written to the ledger exactly once, with one outcome.
 """
 
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -25,6 +26,8 @@ from gpushare.core.config import Config, parse
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
 from gpushare.core.model import Role, Service
 from gpushare.edge.files import KeyFile
+from gpushare.edge.store import Store
+from gpushare.edge.store.schema import open_reader
 from gpushare.sim import Script, SimOllama
 from gpushare.web.parts import Parts
 
@@ -43,6 +46,7 @@ class Gate:
     key_file: KeyFile
     keys: dict[str, str] = field(default_factory=dict)
     logs: list[Any] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
 
     @property
     def url(self) -> str:
@@ -108,6 +112,13 @@ class Gate:
         self.add_keys({name: fields})
         return self.keys[name]
 
+    def forget(self) -> None:
+        """Begins anew with what is checked at rest: what happened until now does not count."""
+        self.logs.clear()
+        self.parts.stats.requests.clear()
+        self.sim.log.clear()
+        self.began = time.time()
+
     async def rest(self) -> None:
         """Waits until everything that ends by itself has ended, then checks that nothing is left."""
         slots = self.parts.slots
@@ -121,10 +132,33 @@ class Gate:
         ids = [entry["request"] for entry in done]
         assert len(ids) == len(set(ids)), "a call was logged twice"
         assert sum(self.parts.stats.requests.values()) == len(ids), "log and counters disagree"
-        text = repr(self.logs)
+        text = repr(self.logs) + await self._check_ledger(done)
         assert CANARY not in text
         for secret in self.keys.values():
             assert secret not in text
+
+    async def _check_ledger(self, done: list[Any]) -> str:
+        """Checks that the ledger says what the log says; returns all that is in it."""
+        store = cast("Store", self.parts.ledger)
+        await store.flush()
+        with closing(open_reader(store.path)) as connection:
+            assert list(connection.execute("SELECT * FROM running")) == [], "a call is still noted as running"
+            refused = connection.execute("SELECT count FROM refusals WHERE minute >= ?", (self.began // 60,))
+            refusals = sum(count for (count,) in refused)
+        rows = {(row.request_id, row.outcome.value, row.status) for row in await store.calls(self.began)}
+        told = {
+            (entry["request"], entry["outcome"], entry["status"])
+            for entry in done
+            if entry["log_level"] == "info"
+        }
+        assert rows ^ told == set(), "log and ledger disagree"
+        noted = [entry for entry in done if entry["log_level"] == "debug" and entry["outcome"] != "ok"]
+        assert refusals >= len(noted), "log and ledger disagree on refusals"
+        state = store.state
+        assert (state.writable, state.waiting, state.lost) == (True, 0, 0)
+        return "".join(
+            path.read_bytes().decode("latin-1") for path in store.path.parent.glob(f"{store.path.name}*")
+        )
 
 
 @contextmanager

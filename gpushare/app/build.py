@@ -9,29 +9,33 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 
 from gpushare import __version__
 from gpushare.app.life import Life
 from gpushare.core.audience import owner_names
 from gpushare.core.config import Config
+from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
 from gpushare.core.model import Lane
 from gpushare.core.scheduler import Params, Scheduler
 from gpushare.core.stats import Stats
 from gpushare.edge import logs
-from gpushare.edge.files import asset
+from gpushare.edge.files import asset, make_private_dir
 from gpushare.edge.gpu import FakeGpus, NvmlGpus
 from gpushare.edge.metrics import Metrics, Sources
 from gpushare.edge.ollama import HttpOllama
+from gpushare.edge.store import Store
 from gpushare.edge.upstream import HttpUpstream
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import GpuSource
+from gpushare.engine.ports import GpuSource, Observer
 from gpushare.engine.slots import LocalSlots, QueueLimits
 from gpushare.web import inference, pages
 from gpushare.web.connections import ConnectionLimits
@@ -40,13 +44,26 @@ from gpushare.web.parts import PARTS, Parts
 
 BACKEND = "ollama"
 EMBED_BACKEND = "ollama-embed"  # the embedding lane: the same Ollama, slots of its own
+LEDGER = "ledger.db"
+DAY_S = 86_400.0
+
+_log = structlog.get_logger()
 
 
-def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -> Parts:
-    """Returns every object of the server, wired and not yet running; what runs is entered in ``life``."""
+def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path, life: Life) -> Parts:
+    """Returns every object of the server, wired and not yet running; what runs is entered in ``life``.
+
+    Args:
+        config: to start with.
+        ring: the keys.
+        ollama: Ollama's small answers.
+        folder: where what is to outlive the process is kept.
+        life: told what to start, to change and to stop.
+    """
     clock = time.monotonic
     slots = _make_slots(config, ring, life)
     stats = Stats()
+    store = _make_store(config, folder, stats, life)
     monitor = Monitor(
         ollama,
         slots=slots,
@@ -63,7 +80,8 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         upstream=_make_upstream(config, life),
         ollama=ollama,
         monitor=monitor,
-        observers=(stats.record, lambda record: logs.log_record(record, stats.closed)),
+        ledger=store,
+        observers=_observers(stats, store),
         clock=clock,
         wall=time.time,
     )
@@ -77,7 +95,8 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, life: Life) -
         monitor=monitor,
         gpus=gpus,
         stats=stats,
-        metrics=Metrics(_sources(slots, stats, monitor, lambda: parts)),
+        ledger=store,
+        metrics=Metrics(_sources(slots, stats, monitor, store, lambda: parts)),
         body_budget=BodyBudget(config.server.body_memory, jitter=random.random),
     )
 
@@ -127,13 +146,48 @@ def _make_slots(config: Config, ring: KeyRing, life: Life) -> LocalSlots:
     return slots
 
 
+def _make_store(config: Config, folder: Path, stats: Stats, life: Life) -> Store:
+    store = Store(folder / LEDGER, keep_s=config.ledger.keep, report=_report)
+    life.on_reload.append(lambda new: store.set_keep(new.ledger.keep))
+
+    async def begin() -> None:
+        """Opens the ledger and takes the last day back from it."""
+        make_private_dir(folder)
+        await store.open()
+        try:
+            stats.restore(await store.calls(time.time() - DAY_S), last=await store.last_calls())
+        except LedgerUnavailable:
+            _log.warning("ledger.unread")
+
+    life.on_start.append(begin)
+    life.on_stop.append(store.close)
+    life.checks["ledger"] = lambda: store.answering
+    return store
+
+
+def _observers(stats: Stats, store: Store) -> tuple[Observer, ...]:
+    """Returns who is told of every call that ended; log and ledger name only models Ollama vouches for."""
+    return (
+        stats.record,
+        lambda record: logs.log_record(record, stats.closed),
+        lambda record: store.append(stats.closed(record)),
+    )
+
+
+def _report(event: str, fields: dict[str, object]) -> None:
+    """Logs what the ledger has to tell of itself."""
+    (_log.info if event == "ledger.recovered" else _log.warning)(event, **fields)
+
+
 def _make_upstream(config: Config, life: Life) -> HttpUpstream:
     upstream = HttpUpstream(config.ollama.url, **_dialling(config))
     life.on_reload.append(lambda new: upstream.set_timeouts(**_dialling(new)))
     return upstream
 
 
-def _sources(slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[[], Parts]) -> Sources:
+def _sources(
+    slots: LocalSlots, stats: Stats, monitor: Monitor, store: Store, parts: Callable[[], Parts]
+) -> Sources:
     """Returns where the metrics read their figures; ``parts`` exist by the first scrape."""
     return Sources(
         stats=stats,
@@ -147,6 +201,7 @@ def _sources(slots: LocalSlots, stats: Stats, monitor: Monitor, parts: Callable[
         version=__version__,
         people=lambda: parts().config.metrics.people,
         rejected=lambda: parts().config_rejected,
+        ledger=lambda: store.state,
     )
 
 

@@ -1,4 +1,4 @@
-"""What parts want done in the life of the server: while it runs, on reload, when it closes down, at its end.
+"""What parts want done in the life of the server: at its start, on reload, when it closes down, at its end.
 
 Called by: ``app.build`` enters what each object needs, beside making it; ``app.serving`` does it.
 """
@@ -14,18 +14,25 @@ from gpushare.core.config import Config
 class Life:
     """Lists to add to; entries are called in their order, those of ``on_stop`` in the reverse one.
 
-    ``tasks`` are started with the server and cancelled before its end.  ``on_reload`` is called with a new
-    configuration; an entry that raises has changed nothing, and the whole reload is undone.  ``on_drain`` is
-    called first thing when the server closes down, while every connection still works.  Neither may wait.
+    ``on_start`` is awaited before the server listens.  ``tasks`` are started with the server and cancelled
+    before its end.  ``on_reload`` is called with a new configuration; an entry that raises has changed
+    nothing, and the whole reload is undone.  ``on_drain`` is called first thing when the server closes down,
+    while every connection still works.  Neither may wait.
     ``on_stop`` is awaited when nothing is served any more.  ``checks`` tell, by name, whether a part makes
     progress; they may not wait either, and while one says no, the service manager's watchdog is not fed.
     """
 
+    on_start: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     on_reload: list[Callable[[Config], None]] = field(default_factory=list)
     checks: dict[str, Callable[[], bool]] = field(default_factory=dict)
     on_drain: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Awaits what must be done before anybody is served."""
+        for begin in self.on_start:
+            await begin()
 
     def reload(self, old: Config, new: Config) -> None:
         """Hands everybody the new configuration, or, should one fail, all of them the old one again.

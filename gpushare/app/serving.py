@@ -111,13 +111,13 @@ async def running(
 
     Raises:
         OSError: the address cannot be bound.
-        ConfigErrors: the certificate, the keys or the session secret cannot be used.
+        ConfigErrors: the certificate, the keys, the session secret or the ledger cannot be used.
     """
     life = Life()
     tls = _tls(config, life)
     ollama = HttpOllama(config.ollama.url)
     life.on_stop.append(ollama.close)
-    parts = build_parts(config, key_file.load(), ollama, life)
+    parts = build_parts(config, key_file.load(), ollama, key_file.path.parent, life)
     parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
     parts.key_store = KeyKeeper(parts, key_file)
     life.tasks.append(lambda: watch_keys(parts, key_file))
@@ -130,6 +130,7 @@ async def running(
     parts.connections = runner.connections
     await runner.setup()
     try:
+        await life.start()
         for listener in handed_over:
             tune_listener(listener)
         listeners = handed_over or [make_listener(host, port)]

@@ -26,6 +26,7 @@ Seconds = Annotated[float, _as(forms.TIME)]
 SecondsOrZero = Annotated[float, _as(forms.TIME_OR_ZERO)]
 SecondsOrAuto = Annotated[float | None, _as(forms.TIME_OR_AUTO)]
 SecondsZeroOrAuto = Annotated[float | None, _as(forms.TIME_ZERO_OR_AUTO)]
+Span = Annotated[float, _as(forms.SPAN)]
 Bytes = Annotated[int, _as(forms.SIZE)]
 Listen = Annotated[str, _as(forms.LISTEN)]
 Url = Annotated[str, _as(forms.URL)]
@@ -145,6 +146,12 @@ class Metrics(Struct, frozen=True, kw_only=True):
     people: bool = True
 
 
+class Ledger(Struct, frozen=True, kw_only=True):
+    """``[ledger]``: how long what each call used is kept."""
+
+    keep: Span = 400 * 86_400.0
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """``[log]``: how much is logged, and in which form."""
 
@@ -168,6 +175,7 @@ class Config(Struct, frozen=True, kw_only=True):
     status: Status = Status()
     gpu: Gpu = Gpu()
     metrics: Metrics = Metrics()
+    ledger: Ledger = Ledger()
     log: Log = Log()
     state: State = State()
 

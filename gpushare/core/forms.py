@@ -23,6 +23,7 @@ BYTES = {
     "GiB": 1024**3,
 }
 YEAR_S = 366 * 86400.0
+DECADE_S = 10 * YEAR_S
 
 _QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
@@ -48,6 +49,17 @@ def seconds(text: str) -> float:
         ValueError: not a time, or longer than a year.
     """
     return _quantity(text, SECONDS, YEAR_S)
+
+
+def span(text: str) -> float:
+    """Reads a stretch of the past such as ``"24h"`` or ``"400d"`` in seconds.
+
+    Raises:
+        ValueError: not a time, nothing, or longer than ten years.
+    """
+    if (found := _quantity(text, SECONDS, DECADE_S)) <= 0:
+        raise Unfit(text)
+    return found
 
 
 def size(text: str) -> int:
@@ -188,6 +200,7 @@ TIME = Form('a time such as "30s"', _some_seconds, seconds_text)
 TIME_OR_ZERO = Form('a time such as "30s", or 0 for none', _seconds, seconds_text)
 TIME_OR_AUTO = Form('"auto" or a time such as "5s"', _auto_seconds, _auto_text)
 TIME_ZERO_OR_AUTO = Form('"auto", a time such as "20s", or 0 for none', _auto_or_none, _auto_text)
+SPAN = Form('a time such as "400d"', lambda value: span(_text(value)), seconds_text)
 SIZE = Form('a size such as "32MB"', lambda value: size(_text(value)), size_text)
 LISTEN = Form('an address and port such as "127.0.0.1:11435"', _checked(address))
 URL = Form('an address such as "http://127.0.0.1:11434"', _checked(url_address))

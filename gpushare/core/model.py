@@ -188,15 +188,17 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The final facts of one call: one log line and one metric increment come from this value.
+    """The final facts of one call: one log line, one row of the ledger and one metric increment come from it.
 
     The timers are absent (None) when their phase was not reached.  ``slot_s`` is the charged cost in
     slot-seconds; ``load_s`` the model-load seconds that were charged to nobody.  ``ended_at`` is wall-clock
-    seconds since 1970 and only places the call in a day; no decision reads it.
+    seconds since 1970 and only places the call in a day; no decision reads it.  ``energy_j`` is the measured
+    energy of the call, None where nobody measured it.
     """
 
     request_id: str
     key_id: str
+    owner: str = ""
     person: str
     tool: str
     api: Dialect
@@ -219,7 +221,14 @@ class Record(Struct, frozen=True, kw_only=True):
     bytes_out: int = 0
     swap: bool = False
     delivered: bool = True
+    suspect: bool = False  # Ollama's token counts were absurd and were clamped
+    energy_j: float | None = None
     admitted: bool = True  # False for refusals before the queue and for lists, which are logged at debug
+
+    @property
+    def queued(self) -> bool:
+        """Whether the call had a place in the queue; of one that a crash ended, that is all that is known."""
+        return self.waited_s is not None or (self.outcome is Outcome.LOST_CRASH and self.phase is Phase.QUEUE)
 
 
 class UpstreamRequest(Struct, frozen=True, kw_only=True):

@@ -98,7 +98,8 @@ class Day:
     """The last 24 hours: the current hour and the 23 before it.
 
     Only calls that were queued count, those that gave up waiting included.  Waits are None when there were
-    none.  ``persons`` is sorted by slot-seconds, largest first.
+    none.  ``persons`` is sorted by slot-seconds, largest first.  ``hours`` is what 95 % of the calls of each
+    hour waited at most, the current hour last.
     """
 
     requests: int
@@ -106,6 +107,7 @@ class Day:
     wait_p95_s: float | None
     swaps: int
     persons: tuple[PersonDay, ...]
+    hours: tuple[float | None, ...] = (None,) * _DAY_HOURS
 
 
 @dataclass(slots=True)
@@ -130,6 +132,20 @@ class _Names:
 
     def label(self, name: str) -> str:
         return name if name in self._names else OTHER
+
+
+def _has_swapped(record: Record) -> bool:
+    """Whether a call loaded its model first: it did answer, so the model was loaded."""
+    return record.swap and record.first_s is not None
+
+
+def _last_call(record: Record, waited_s: float) -> LastCall:
+    return LastCall(
+        ended_at=record.ended_at,
+        model=record.model,
+        waited_s=waited_s,
+        took_s=max(0.0, record.total_s - waited_s),
+    )
 
 
 class Stats:
@@ -190,6 +206,7 @@ class Stats:
             self.first.observe(record.first_s)
         if record.waited_s is not None:
             self._record_queued(record, record.waited_s)
+            self._remember(record)
 
     def day(self, now: float) -> Day:
         """Returns the last 24 hours.
@@ -200,6 +217,7 @@ class Stats:
         newest = int(now // _HOUR_S)
         hours = [hour for hour in self._hours if newest - _DAY_HOURS < hour.number <= newest]
         waits, requests = Histogram(_DAY_BOUNDS_S), Counter[str]()
+        worst = {hour.number: hour.waits.quantile(0.95) for hour in hours}
         for hour in hours:
             waits.merge(hour.waits)
             requests.update(hour.requests)
@@ -213,7 +231,21 @@ class Stats:
             wait_p95_s=waits.quantile(0.95),
             swaps=sum(hour.swaps for hour in hours),
             persons=tuple(sorted(persons, key=lambda row: (-row.slot_s, row.person))),
+            hours=tuple(worst.get(number) for number in range(newest - _DAY_HOURS + 1, newest + 1)),
         )
+
+    def restore(self, calls: Iterable[Record], *, last: Iterable[Record]) -> None:
+        """Takes in what earlier processes served; what only counts since the start stays as it is.
+
+        Args:
+            calls: those of the last day, oldest first.
+            last: each owner's newest call that was queued and is known to have ended, however old.
+        """
+        for record in calls:
+            if record.queued:
+                self._remember(record)
+        for record in last:
+            self.last[self.person_label(record.person)] = _last_call(record, record.waited_s or 0.0)
 
     def _record_queued(self, record: Record, waited_s: float) -> None:
         """Counts what only a call with a place in the queue has."""
@@ -225,17 +257,16 @@ class Stats:
         self.input_tokens[model] += record.input_tokens or 0
         self.output_tokens[model] += record.output_tokens or 0
         self.load_s[model] += record.load_s or 0.0
-        self.last[person] = LastCall(
-            ended_at=record.ended_at,
-            model=model,
-            waited_s=waited_s,
-            took_s=max(0.0, record.total_s - waited_s),
-        )
-        swapped = record.swap and record.first_s is not None  # it did answer, so it was loaded
-        self.swaps += swapped
+        self.swaps += _has_swapped(record)
+
+    def _remember(self, record: Record) -> None:
+        """Counts what outlives the process: the last day, and each owner's last call."""
+        person = self.person_label(record.person)
         hour = self._hour(record.ended_at)
-        hour.waits.observe(waited_s)
-        hour.swaps += swapped
+        if record.waited_s is not None:
+            hour.waits.observe(record.waited_s)
+            self.last[person] = _last_call(record, record.waited_s)
+        hour.swaps += _has_swapped(record)
         hour.requests[person] += 1
         hour.slot_s[person] += record.slot_s
 

@@ -33,8 +33,8 @@ FIELDS = frozenset(
         "waited_s", "connect_s", "first_s", "ran_s", "total_s", "slot_s", "load_s", "tokens_in", "tokens_out",
         "records", "bytes_out", "swap", "delivered",
         # the server and its keys
-        "address", "changed", "failing", "ollama", "people", "problems", "reason", "restart", "running",
-        "version",
+        "address", "changed", "failing", "lost", "ollama", "people", "problems", "reason", "restart",
+        "running", "version", "waiting",
         # faults
         "dropped", "error", "frames", "place", "source", "unlisted",
     }

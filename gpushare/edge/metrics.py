@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
+from gpushare.core.ledger import LedgerState
 from gpushare.core.picture import OllamaView
 from gpushare.core.stats import Histogram, Stats
 from gpushare.core.views import QueueCounts
@@ -63,6 +64,7 @@ class Sources:
     version: str
     people: Callable[[], bool]
     rejected: Callable[[], bool]
+    ledger: Callable[[], LedgerState]
 
 
 class Metrics:
@@ -104,6 +106,7 @@ class _Collector(Collector):
         if gpus is not None:
             yield from _gpus(gpus)
         yield _gauge("gpushare_body_bytes", "Request bodies held in memory.", sources.body_bytes())
+        yield from _ledger(sources.ledger())
         doors = sources.doors()
         if doors is not None:
             yield from _connections(doors)
@@ -233,6 +236,14 @@ _GPU_VALUES: tuple[tuple[str, str, Callable[[GpuReading], float | None]], ...] =
 def _card(reading: GpuReading) -> tuple[str, str]:
     """Returns the labels of a card."""
     return str(reading.index), reading.uuid or ""
+
+
+def _ledger(state: LedgerState) -> Iterator[Metric]:
+    yield _gauge("gpushare_ledger_writable", "1 while rows of the ledger are being written.", state.writable)
+    yield _gauge("gpushare_ledger_lag_seconds", "How long the oldest row has waited.", state.lag_s)
+    yield _gauge("gpushare_ledger_waiting_rows", "Rows that are not written yet.", state.waiting)
+    yield _counter("gpushare_ledger_rows", "Rows written.", [((), state.written)])
+    yield _counter("gpushare_ledger_lost_rows", "Rows given up.", [((), state.lost)])
 
 
 def _parts(amounts: Mapping[str, float]) -> Rows:

@@ -24,11 +24,12 @@ from gpushare.core.errors import (
     UnloadDenied,
     WebSearchClosed,
 )
+from gpushare.core.ledger import Admission
 from gpushare.core.lists import filter_list
 from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, UpstreamRequest, Usage
 from gpushare.core.names import is_cloud, may_use
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Observer, OllamaApi, Sink, Upstream
+from gpushare.engine.ports import Ledger, Observer, OllamaApi, Sink, Upstream
 from gpushare.engine.relay import Deadlines, Relay, RelayEnd
 from gpushare.engine.slots import HeldSlot, LocalSlots
 
@@ -87,6 +88,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
         return Record(
             request_id=self.request_id,
             key_id=self.who.key_id,
+            owner=self.who.owner,
             person=self.who.name,
             tool=self.tool,
             api=self.call.dialect,
@@ -109,6 +111,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
             bytes_out=relay.bytes_out if relay else 0,
             swap=lease.swap if lease else False,
             delivered=self.delivered,
+            suspect=self.usage.suspect,
             admitted=self.admitted,
         )
 
@@ -127,6 +130,7 @@ class Gateway:
         upstream: how calls reach Ollama.
         ollama: Ollama's small answers, for filtered lists and uploads.
         monitor: which models exist.
+        ledger: told of every call that is let in.
         observers: told of every call that ended, in this order.
         clock: monotonic seconds.
         wall: seconds since 1970, for records only.
@@ -140,6 +144,7 @@ class Gateway:
         upstream: Upstream,
         ollama: OllamaApi,
         monitor: Monitor,
+        ledger: Ledger,
         observers: Sequence[Observer],
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -149,6 +154,7 @@ class Gateway:
         self._upstream = upstream
         self._ollama = ollama
         self._monitor = monitor
+        self._ledger = ledger
         self._observers = tuple(observers)
         self._clock = clock
         self._wall = wall
@@ -236,7 +242,21 @@ class Gateway:
         live = LiveCall(call=call, who=who, request_id=request_id, tool=tool, began=self._clock())
         live.admitted = call.endpoint.kind is Kind.ADMIN  # what changes the model store is always logged
         self.live[request_id] = live
+        if live.admitted:
+            self._note_admission(live)
         return live
+
+    def _note_admission(self, live: LiveCall) -> None:
+        self._ledger.admitted(
+            Admission(
+                request_id=live.request_id,
+                who=live.who,
+                tool=live.tool,
+                endpoint=live.call.endpoint,
+                model=live.call.model,
+                at=self._wall(),
+            )
+        )
 
     async def _serve(self, live: LiveCall, sink: Sink, max_wait_s: float) -> RelayEnd:
         call, who = live.call, live.who
@@ -250,6 +270,7 @@ class Gateway:
         live.phase, live.admitted = Phase.QUEUE, True
         live.queued_at = self._clock()
         with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
+            self._note_admission(live)
             await lease.turn()
             live.phase, live.lease = Phase.CONNECT, lease
             self._heed(live)

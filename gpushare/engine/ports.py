@@ -12,6 +12,7 @@ from typing import Protocol
 from gpushare.core.errors import Fault
 from gpushare.core.gpu import GpuReport
 from gpushare.core.keys import KeyRing
+from gpushare.core.ledger import Admission, LedgerState
 from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
 
 
@@ -153,6 +154,30 @@ class Progress(Protocol):
 
 Observer = Callable[[Record], None]
 """Told once of every call that ended; synchronous, never raises, never waits."""
+
+
+class Ledger(Protocol):
+    """The book of calls, as the gateway writes it.  Synchronous: nothing here waits or raises."""
+
+    def admitted(self, admission: Admission) -> None:
+        """Notes that a call has a place in the queue, or is passed on for an admin."""
+
+    def append(self, record: Record) -> None:
+        """Adds a call that ended; an ``Observer``."""
+
+
+class LedgerReader(Protocol):
+    """The book of calls, as the pages read it.  What reads raises ``LedgerUnavailable``."""
+
+    @property
+    def state(self) -> LedgerState:
+        """How the writing goes."""
+
+    async def calls(self, since: float) -> list[Record]:
+        """Returns every admitted call that ended since an instant (seconds since 1970), oldest first."""
+
+    def note_action(self, who: Principal, what: str, target: str = "", detail: str = "") -> None:
+        """Adds what an admin did; synchronous, and never fails."""
 
 
 class Exposition(Protocol):

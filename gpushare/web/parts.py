@@ -23,7 +23,7 @@ from gpushare.core.told import Told
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Exposition, KeyStore
+from gpushare.engine.ports import Exposition, KeyStore, LedgerReader
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
@@ -44,6 +44,7 @@ class Parts:
     monitor: Monitor
     gpus: GpuWatch | None  # None where the configuration wants no numbers
     stats: Stats
+    ledger: LedgerReader
     metrics: Exposition
     body_budget: BodyBudget
     connections: Connections | None = None  # set when the server starts

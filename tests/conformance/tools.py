@@ -153,9 +153,7 @@ async def warm(gate: Gate, *models: str) -> None:
         path = "/api/embed" if model == "embed" else "/api/chat"
         status, _, _ = await gate.post(path, body_of(path, "#sim:tokens=1", model=model), who="root")
         assert status == 200
-    gate.logs.clear()
-    gate.parts.stats.requests.clear()
-    gate.sim.log.clear()
+    gate.forget()
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Consumer
 from gpushare.engine.slots import LocalSlots, QueueLimits
 from tests.simulation.permuting import PermutingLoop
+from tests.unit.records import FakeLedger
 
 PIECE = b'{"model":"m","response":"a","done":false}\n'
 DONE = b'{"model":"m","done":true,"prompt_eval_count":7,"eval_count":3}\n'
@@ -204,6 +205,7 @@ class World:
     rng: random.Random
     clients: list[Client] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    ledger: FakeLedger = field(default_factory=FakeLedger)
 
     def __post_init__(self) -> None:
         self.ollama = ScriptedOllama(self.rng)
@@ -228,6 +230,7 @@ class World:
             upstream=NamedUpstream(self.ollama),
             ollama=SmallOllama(),
             monitor=monitor,
+            ledger=self.ledger,
             observers=(self.records.append,),
             clock=self.loop.time,
             wall=self.loop.time,
@@ -323,6 +326,8 @@ class World:
         assert self.ollama.open == set()
         told = Counter(record.request_id for record in self.records)
         assert told == Counter(client.name for client in arrived), "each call has one record"
+        noted = Counter(admission.request_id for admission in self.ledger.let_in)
+        assert noted <= told, "a call was let in twice, or has no end"
         outcomes = {record.request_id: record.outcome for record in self.records}
         for client in arrived:
             self._check_client(client, outcomes[client.name])

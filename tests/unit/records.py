@@ -1,6 +1,7 @@
-"""One finished call and one reading of a card, for tests of whatever counts, logs or shows them."""
+"""A finished call, a reading of a card and a ledger that only remembers, for tests of whatever uses them."""
 
 from gpushare.core.gpu import GpuReading
+from gpushare.core.ledger import Admission
 from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
 
 CALL = Record(
@@ -40,3 +41,17 @@ CARD = GpuReading(
     others_bytes=858_993_459,
 )
 """A card that is well."""
+
+
+class FakeLedger:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.let_in: list[Admission] = []
+        self.ended: list[Record] = []
+
+    def admitted(self, admission: Admission) -> None:
+        self.let_in.append(admission)
+
+    def append(self, record: Record) -> None:
+        self.ended.append(record)

@@ -18,6 +18,7 @@ from gpushare.core.errors.ollama import (
 )
 from gpushare.core.errors.queue import (
     Draining,
+    LedgerUnavailable,
     Overloaded,
     Paused,
     PersonLimit,
@@ -82,6 +83,7 @@ __all__ = [
     "KeyReplaced",
     "KeyRevoked",
     "KeyUnknown",
+    "LedgerUnavailable",
     "LinkGone",
     "MalformedRequest",
     "MethodNotAllowed",

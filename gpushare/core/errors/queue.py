@@ -110,3 +110,14 @@ class Overloaded(Unavailable):
             f"The server has no {what} left for another request. {again_text(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
+
+
+class LedgerUnavailable(Unavailable):
+    """503: the figures of the past cannot be read now; calls are served all the same."""
+
+    code = "ledger_unavailable"
+
+    def __init__(self, retry_after_s: float = 5.0) -> None:
+        super().__init__(
+            f"The usage ledger cannot be read now. {again_text(retry_after_s)}", retry_after_s=retry_after_s
+        )

@@ -38,9 +38,8 @@ async def ready_probe(request: web.Request) -> web.Response:
     """Says whether a call would be admitted now, in one word."""
     parts = request.app[PARTS]
     obstacle = readiness(parts.monitor.view, draining=parts.draining)
-    if obstacle is None:
-        return web.Response(text="ok", headers=PAGE_HEADERS)
-    return web.Response(status=503, text=obstacle.value, headers=PAGE_HEADERS)
+    word = obstacle.value if obstacle else "ok" if parts.ledger.state.writable else "ledger"
+    return web.Response(status=200 if word == "ok" else 503, text=word, headers=PAGE_HEADERS)
 
 
 async def openapi_json(_request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ import itertools
 import types as python
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from msgspec import Struct
@@ -23,7 +24,7 @@ from gpushare.web.parts import Parts
 
 SAMPLES = {forms.IP: "192.0.2.7", forms.NETWORK: "192.0.2.0/24"}
 """Other values of settings whose text is read where it is used."""
-BY_CHANCE = {"_offset_s", "started_at", "since", "_secret"}
+BY_CHANCE = {"_answered", "_offset_s", "_secret", "since", "started_at"}
 """Attributes that differ between any two servers."""
 Plain = str | int | float | bool | bytes | None
 
@@ -97,7 +98,7 @@ def values(root: Any) -> dict[str, Plain]:
 def started(config: Config) -> tuple[Parts, Life]:
     """Returns a server that was built with a configuration, connections included."""
     life = Life()
-    parts = build_parts(config, KeyRing(), HttpOllama(config.ollama.url), life)
+    parts = build_parts(config, KeyRing(), HttpOllama(config.ollama.url), Path("nowhere"), life)
     parts.connections = Connections(connection_limits(config))
     return parts, life
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -55,7 +56,9 @@ def bench() -> Iterator[Bench]:
     life = Life()
     config = Config()
     with every_log_line() as log:
-        yield Bench(build_parts(config, KeyRing(), HttpOllama(config.ollama.url), life), life, log)
+        yield Bench(
+            build_parts(config, KeyRing(), HttpOllama(config.ollama.url), Path("nowhere"), life), life, log
+        )
 
 
 async def test_settings_and_keys_change_together(bench: Bench) -> None:

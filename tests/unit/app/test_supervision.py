@@ -56,7 +56,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A server that is not running, watched every 10 ms."""
     life, config = Life(), Config()
-    parts = build_parts(config, KeyRing(), HttpOllama(config.ollama.url), life)
+    parts = build_parts(config, KeyRing(), HttpOllama(config.ollama.url), tmp_path, life)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear, every_log_line() as log:
         ear.bind(str(tmp_path / "notify"))
         ear.setblocking(False)

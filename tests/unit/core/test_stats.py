@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpushare.core.model import Outcome, Service
-from gpushare.core.stats import MODEL_LIMIT, OTHER, PERSON_LIMIT, Histogram, Stats
+from gpushare.core.model import Outcome, Phase, Service
+from gpushare.core.stats import MODEL_LIMIT, OTHER, PERSON_LIMIT, Histogram, LastCall, Stats
 from tests.unit import records
 
 HOUR_S = 3600.0
@@ -169,3 +169,55 @@ def test_cumulative_counts_end_with_all_values(values: list[float]) -> None:
     counts = [count for _, count in histogram.cumulative()]
     assert counts == sorted(counts)
     assert counts[-1] == len(values)
+
+
+def test_waits_by_hour_end_with_the_current_hour() -> None:
+    """24 values for a chart of bars; an hour without calls has none."""
+    stats = Stats()
+    stats.record(replace(CALL, waited_s=30.0, ended_at=NOON - 23 * HOUR_S))
+    stats.record(replace(CALL, waited_s=0.0))
+    hours = stats.day(NOON).hours
+    assert len(hours) == 24
+    assert hours[1:-1] == (None,) * 22
+    assert hours[0] == pytest.approx(30.0, rel=0.125)
+    assert hours[-1] == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_last_day_survives_a_restart() -> None:
+    """What the ledger gives back counts in the last day as before, and in nothing since the start."""
+    calls = [
+        replace(CALL, ended_at=NOON + hour * HOUR_S, waited_s=2.0 * hour, swap=hour == 1, owner="7f3a2c")
+        for hour in range(5)
+    ]
+    calls.append(replace(CALL, waited_s=None, ended_at=NOON + 5 * HOUR_S))
+    before, after = Stats(), Stats()
+    for call in calls:
+        before.record(call)
+    after.restore(calls, last=[])
+    assert after.day(NOON + 5 * HOUR_S) == before.day(NOON + 5 * HOUR_S)
+    assert after.last == before.last
+    assert after.last["bob"].ended_at == NOON + 4 * HOUR_S
+    assert not after.requests
+    assert (after.swaps, after.person_requests, after.bytes_out) == (0, {}, 0)
+
+
+def test_a_call_that_a_crash_ended_counts_without_a_wait() -> None:
+    """It had a place in the queue; how long it waited nobody knows."""
+    stats = Stats()
+    lost = replace(CALL, waited_s=None, outcome=Outcome.LOST_CRASH, phase=Phase.QUEUE)
+    stats.restore([lost, replace(lost, phase=Phase.CONNECT)], last=[])
+    day = stats.day(NOON)
+    assert (day.requests, day.wait_p95_s, stats.last) == (1, None, {})
+
+
+def test_each_person_has_a_last_call() -> None:
+    """The newest queued one, from before the last day too; lists and refusals do not count."""
+    stats = Stats()
+    stats.restore([], last=[replace(CALL, person="alice", ended_at=NOON - 400 * HOUR_S)])
+    stats.record(CALL)
+    stats.record(replace(CALL, waited_s=None, admitted=False, ended_at=NOON + 1))
+    assert stats.last == {
+        "alice": LastCall(ended_at=NOON - 400 * HOUR_S, model="qwen3:8b", waited_s=2.0, took_s=4.0),
+        "bob": LastCall(ended_at=NOON, model="qwen3:8b", waited_s=2.0, took_s=4.0),
+    }
+    assert stats.day(NOON).requests == 1

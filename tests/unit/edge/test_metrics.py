@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
+from gpushare.core.ledger import LedgerState
 from gpushare.core.model import Outcome, ResidentModel
 from gpushare.core.picture import OllamaView
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
@@ -40,6 +41,9 @@ VIEW = OllamaView(
         ResidentModel(name="qwen3:8b", size_bytes=9, vram_bytes=8_000_000_000, context=4096, expires=None),
     ),
 )
+
+
+LEDGER = LedgerState(writable=True, lag_s=0.25, waiting=2, written=40, lost=3, answered_s=0.1)
 
 
 class FakeDoors:
@@ -86,6 +90,7 @@ def metrics(
             version="0.1.0",
             people=lambda: people,
             rejected=lambda: False,
+            ledger=lambda: LEDGER,
         )
     )
 

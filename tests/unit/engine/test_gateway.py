@@ -37,6 +37,7 @@ from gpushare.engine.gateway import Gateway
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Consumer
 from gpushare.engine.slots import LocalSlots, QueueLimits
+from tests.unit.records import FakeLedger
 
 DONE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":7,"eval_count":3}\n'
 
@@ -146,6 +147,7 @@ class Desk:
         self.now = 10.0
         self.upstream = FakeUpstream()
         self.records: list[Record] = []
+        self.ledger = FakeLedger()
         self.scheduler = Scheduler()
         self.scheduler.add_backend("b", slots=1)
         self.scheduler.add_backend("e", slots=1, lane=Lane.EMBED)
@@ -166,6 +168,7 @@ class Desk:
             upstream=self.upstream,
             ollama=ollama,
             monitor=self.monitor,
+            ledger=self.ledger,
             observers=(self.records.append,),
             clock=self.clock,
             wall=lambda: 0.0,
@@ -400,6 +403,30 @@ async def test_a_running_stream_can_be_cut_with_a_reason() -> None:
     assert desk.upstream.exchange.aborted
     assert desk.records[0].outcome is Outcome.DRAINED
     assert desk.slots.snapshot().held == 0
+
+
+async def test_who_is_let_in_is_told_before_it_waits() -> None:
+    """P24: a call with a place in the queue is noted at once; one turned away at the door never is."""
+    desk = Desk()
+    running, waiting = await waits_behind(desk)
+    with pytest.raises(PersonLimit):
+        await desk.handle(generate(), request_id="r_9")
+    noted = [(each.request_id, each.who.owner, each.tool, each.model) for each in desk.ledger.let_in]
+    assert noted == [("r_0", "x", "curl", "m:latest"), ("r_1", "aaaaaa", "curl", "m:latest")]
+    assert not waiting.done()
+    for task in (running, waiting):
+        task.cancel()
+    await asyncio.gather(running, waiting, return_exceptions=True)
+
+
+async def test_lists_and_refusals_are_not_let_in() -> None:
+    """What never waits has no note; what an admin changes has one."""
+    desk = Desk()
+    await desk.refused(generate(model="nope:latest"))
+    await desk.handle(generate("/api/tags", model=""))
+    assert desk.ledger.let_in == []
+    await desk.handle(generate("/api/pull", model="other:latest"), person(role=Role.ADMIN))
+    assert [each.endpoint.path for each in desk.ledger.let_in] == ["/api/pull"]
 
 
 async def test_an_upload_streams_and_is_recorded() -> None:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import aiohttp
@@ -220,7 +222,7 @@ class Stream:
 
 
 async def open_site(config: Config) -> AsyncIterator[Site]:
-    """Serves the pages over made-up objects."""
+    """Serves the pages over made-up objects; only the ledger is a real one."""
     ring = KeyRing(
         KeyRecord(
             id=secret.split("_")[1],
@@ -233,7 +235,9 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     owners = {record.name: record.owner for record in ring.records}
     ollama = HttpOllama("http://127.0.0.1:9")
     life = app.Life()
-    parts = app.build_parts(config, ring, ollama, life)
+    folder = TemporaryDirectory()
+    parts = app.build_parts(config, ring, ollama, Path(folder.name), life)
+    await life.start()
     parts.key_store = MadeUpKeys(parts)
     queue = MadeUpQueue(owners, parts.monotonic)
     parts.slots = cast("LocalSlots", queue)
@@ -250,7 +254,9 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         yield Site(client, port, parts, queue, application, owners)
     await runner.cleanup()
+    await life.stop()
     await ollama.close()
+    folder.cleanup()
 
 
 class Tags(HTMLParser):

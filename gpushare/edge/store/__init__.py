@@ -1,0 +1,131 @@
+"""The usage ledger: one SQLite file, written by one thread, read by short-lived connections.
+
+Called by: ``app``, which hands it to the gateway as ``engine.ports.Ledger`` and to the pages as
+``LedgerReader``.  Rules: writing is synchronous and never waits, reading is asynchronous; neither touches the
+disk in the event loop.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from gpushare.core.errors import LedgerUnavailable
+from gpushare.core.ledger import Action, Admission, LedgerState
+from gpushare.core.model import Principal, Record
+from gpushare.core.problems import ConfigErrors
+from gpushare.edge.store import reading
+from gpushare.edge.store.schema import open_reader
+from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
+
+CLOSE_S = 3.0
+READERS = 2
+
+_Found = TypeVar("_Found")
+
+
+class Store:
+    """The ledger of one server.
+
+    Args:
+        path: the file; it is made when the store is opened.
+        keep_s: after how many seconds calls become daily totals.
+        report: told, in a thread, of an event of the log and its fields.
+        clock: monotonic seconds.
+        wall: seconds since 1970.
+        limit: how many rows may wait for a disk that takes none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_s: float,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        limit: int = LIMIT,
+    ) -> None:
+        self.path = path
+        self._wall = wall
+        self._writer = Writer(path, keep_s=keep_s, clock=clock, wall=wall, report=report, limit=limit)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+
+    # --- writing ---------------------------------------------------------------------------------------
+
+    async def open(self) -> int:
+        """Opens the file and begins to write; returns how many calls an earlier process left running.
+
+        Raises:
+            ConfigErrors: it is damaged, unsafe, or of a newer gpushare.  One that merely cannot be written
+                now is no error: rows wait.
+        """
+        return await asyncio.wrap_future(self._writer.start())
+
+    def admitted(self, admission: Admission) -> None:
+        """Notes that a call was let in, so that a crash does not leave it without an outcome."""
+        self._writer.take(admission)
+
+    def append(self, record: Record) -> None:
+        """Adds a call that ended."""
+        self._writer.take(record)
+
+    def note_action(self, who: Principal, what: str, target: str = "", detail: str = "") -> None:
+        """Adds what an admin did."""
+        action = Action(
+            at=self._wall(), key_id=who.key_id, name=who.name, what=what, target=target, detail=detail
+        )
+        self._writer.take(action)
+
+    def set_keep(self, seconds: float) -> None:
+        """Changes after how many seconds calls become daily totals."""
+        self._writer.keep_s = seconds
+
+    async def flush(self) -> None:
+        """Waits until everything noted so far is written."""
+        await asyncio.wrap_future(self._writer.flush())
+
+    async def close(self) -> None:
+        """Writes what waits and closes the file; what the disk does not take in time is lost."""
+        thread = self._writer.stop()
+        if thread.ident is not None:
+            await asyncio.to_thread(thread.join, CLOSE_S)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def state(self) -> LedgerState:
+        """How the writing goes."""
+        return self._writer.state()
+
+    @property
+    def answering(self) -> bool:
+        """Whether the thread that writes comes round, be it in vain."""
+        return self._writer.state().answered_s < SILENCE_S
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    async def calls(self, since: float) -> list[Record]:
+        """Returns every admitted call that ended since an instant (seconds since 1970), oldest first.
+
+        Raises:
+            LedgerUnavailable: it cannot be read now.
+        """
+        return await self._read(lambda connection: reading.calls(connection, since))
+
+    async def last_calls(self) -> list[Record]:
+        """Returns each owner's newest queued call that is known to have ended; raises as ``calls``."""
+        return await self._read(reading.last_calls)
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
+
+    def _query(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        try:
+            with closing(open_reader(self.path)) as connection:
+                return query(connection)
+        except (sqlite3.Error, ConfigErrors, OSError) as error:
+            raise LedgerUnavailable from error
