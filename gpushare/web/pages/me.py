@@ -1,6 +1,7 @@
 """The page of one person: own calls, each to cancel, and the own key."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiohttp import web
 
@@ -8,11 +9,11 @@ from gpushare.core import own, wording
 from gpushare.core.keys import KeyRecord
 from gpushare.core.model import Principal
 from gpushare.core.views import QueueView
-from gpushare.core.why import Queue
+from gpushare.core.why import Queue, why_own
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
 from gpushare.web.pages.forms import go_to
-from gpushare.web.pages.queue import why_waiting
+from gpushare.web.pages.look import Look
 from gpushare.web.pages.render import Page, render
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, Parts
@@ -31,10 +32,11 @@ class OwnCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MePage(Page):
-    """What ``me.html`` uses; ``told`` is what came of the form that led here."""
+    """What ``me.html`` uses; ``told`` is what came of the form that led here, ``now`` when this is."""
 
     name: str
     told: str
+    now: datetime
     calls: tuple[OwnCall, ...]
     why: Queue
     share: str
@@ -48,7 +50,7 @@ async def me_page(request: web.Request) -> web.Response:
     key = parts.ring.get(who.key_id) if who else None
     if who is None or key is None:
         return go_to("/login?next=/me")
-    queue = parts.slots.snapshot()
+    look = Look(parts)
     page = MePage(
         path="/me",
         title=f"{who.name} · gpushare on {parts.host}",
@@ -56,8 +58,9 @@ async def me_page(request: web.Request) -> web.Response:
         base_url=base_url(request),
         name=who.name,
         told=told(request),
-        calls=_calls(parts, who, queue),
-        why=why_waiting(parts, who, queue),
+        now=look.showing.picture.wall,
+        calls=_calls(parts, who, look.showing.picture.queue),
+        why=why_own(look.showing.picture, look.audience(who)),
         share=own.share(who, parts.config.queue.background_weight),
         key=key,
     )

@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from gpushare.core.audience import Audience, People
 from gpushare.core.model import Lane, Principal, Role, Service
+from gpushare.core.picture import OllamaView, Picture
+from gpushare.core.stats import Stats
 from gpushare.core.views import BackendView, Delay, QueueView, Reason, RunningView, ShareView, WaitingView
-from gpushare.core.why import why
+from gpushare.core.why import MOST, why_all, why_own
 
 NOW = datetime(2026, 11, 20, 14, 3, 12, tzinfo=UTC)
 NAMES = {"a": "alice", "b": "bob", "c": "carol jones"}
@@ -73,11 +76,26 @@ def queue(
     )
 
 
+def picture(view: QueueView, *, ollama_up: bool = True) -> Picture:
+    """Returns everything that is known when the queue is this."""
+    return Picture(
+        now=100.0,
+        wall=NOW,
+        host="atlas",
+        version="0.1.0",
+        queue=view,
+        ollama=OllamaView(up=ollama_up, since=0.0),
+        day=Stats().day(NOW.timestamp()),
+        max_waiting=64,
+        names=NAMES,
+    )
+
+
 def seen(
     view: QueueView, who: Principal = ALICE, people: People = "names", *, ollama_up: bool = True
 ) -> dict[str, Any]:
     """Returns the JSON a viewer gets."""
-    made = why(view, Audience(who=who, people=people), NAMES, now=NOW, ollama_up=ollama_up)
+    made = why_all(picture(view, ollama_up=ollama_up), Audience(who=who, people=people))
     return json.loads(msgspec.json.encode(made))  # type: ignore[no-any-return]
 
 
@@ -96,11 +114,17 @@ def test_an_own_call_is_told_in_detail() -> None:
         "schema": "gpushare.queue/1",
         "now": "2026-11-20T14:03:12Z",
         "line": [
-            {"position": 0, "who": "bob", "you": False, "for_s": 8.0, "usual_s": 12.0}
+            {"position": 0, "who": "bob", "you": False, "since": "2026-11-20T14:03:03Z", "usual_s": 12.0}
             | {"lane": "generate", "model": "qwen3:8b", "swap": False},
-            {"position": 1, "who": "carol jones", "you": False, "for_s": 10.0, "usual_s": 10.0}
+            {
+                "position": 1,
+                "who": "carol jones",
+                "you": False,
+                "since": "2026-11-20T14:03:02Z",
+                "usual_s": 10.0,
+            }
             | {"lane": "generate", "model": "qwen3:8b", "swap": False},
-            {"position": 2, "who": "alice", "you": True, "for_s": 14.0, "usual_s": 10.0}
+            {"position": 2, "who": "alice", "you": True, "since": "2026-11-20T14:02:58Z", "usual_s": 10.0}
             | {"lane": "generate", "model": "qwen3:8b", "swap": False},
         ],
         "calls": [
@@ -111,8 +135,9 @@ def test_an_own_call_is_told_in_detail() -> None:
                 "model": "qwen3:8b",
                 "lane": "generate",
                 "position": 2,
-                "waited_s": 14.0,
+                "since": "2026-11-20T14:02:58Z",
                 "starts_in_s": 21.0,
+                "starts": "2026-11-20T14:03:33Z",
                 "reason": None,
                 "share": {"weight": 1.0, "used_s": 30.0, "due_s": 40.0, "balance_s": 4.0},
                 "load": None,
@@ -207,7 +232,11 @@ def test_a_load_that_goes_on_is_in_everybodys_way() -> None:
     load = replace(RUNS, model="gemma3:27b", swap=True, load_s=20.0, started_s=5.0)
     for lane in Lane:
         view = queue(load, replace(WAITS, lane=lane))
-        assert seen(view)["calls"][0]["load"] == {"model": "gemma3:27b", "for_s": 5.0, "usual_s": 20.0}
+        assert seen(view)["calls"][0]["load"] == {
+            "model": "gemma3:27b",
+            "since": "2026-11-20T14:03:07Z",
+            "usual_s": 20.0,
+        }
         assert "gemma3:27b is being loaded, which usually takes 20 s. Nothing else starts meanwhile." in said(
             view
         )
@@ -216,7 +245,7 @@ def test_a_load_that_goes_on_is_in_everybodys_way() -> None:
 def test_a_model_that_is_not_loaded_has_to_be() -> None:
     """It says how long that takes, if it was measured, and which model would need no load."""
     view = queue(RUNS, replace(WAITS, model="gemma3:27b", swap=True, load_s=20.0))
-    assert seen(view)["calls"][0]["load"] == {"model": "gemma3:27b", "for_s": None, "usual_s": 20.0}
+    assert seen(view)["calls"][0]["load"] == {"model": "gemma3:27b", "since": None, "usual_s": 20.0}
     assert said(view)[0] == "gemma3:27b has to be loaded first, which usually takes 20 s."
     assert "A request for qwen3:8b, which is loaded, would not wait for a load." in said(view)
     unknown = queue(RUNS, replace(WAITS, model="gemma3:27b", swap=True))
@@ -243,3 +272,27 @@ def test_lanes_have_lines_of_their_own() -> None:
     """Generations do not stand before an embedding."""
     embedding = replace(WAITS, lane=Lane.EMBED, position=1)
     assert [place["who"] for place in seen(queue(RUNS, BEFORE, embedding))["line"]] == ["alice"]
+
+
+def test_models_a_key_may_not_see_are_no_ones() -> None:
+    """A key that is limited to some models hears of no other by name, loaded, loading or asked for."""
+    limited = structs.replace(ALICE, models=("gemma3:27b",))
+    load = replace(RUNS, swap=True, load_s=20.0)
+    view = queue(load, BEFORE, replace(WAITS, model="gemma3:27b", swap=True))
+    text = json.dumps(seen(view, limited))
+    assert "qwen3" not in text
+    assert "Another model is being loaded" in text
+
+
+def test_a_page_tells_of_the_first_own_calls() -> None:
+    """An admin's own page is about the admin, and a long line of own calls is cut."""
+    many = [replace(WAITS, id=f"w{place}", position=place) for place in range(2, 20)]
+    made = why_own(picture(queue(RUNS, BEFORE, *many)), Audience(who=ALICE))
+    assert [call.position for call in made.calls] == list(range(2, 2 + MOST))
+    assert [place.position for place in made.line] == list(range(2 + MOST))
+    assert why_own(picture(LINE), Audience(who=ROOT)).calls == ()
+
+
+def test_an_instant_that_has_passed_is_not_below_zero() -> None:
+    """What was told and has passed starts any moment."""
+    assert seen(queue(RUNS, replace(WAITS, eta_s=-3.0)))["calls"][0]["starts_in_s"] == 0.0

@@ -57,7 +57,7 @@ async def test_a_card_for_one_request(site: Site) -> None:
         )
     )
     assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
-    assert (await seen(site, "you")).endswith("· your share today 100 %")
+    assert (await seen(site, "you")).endswith("· your share today 100 % Why am I waiting?")
 
 
 async def test_a_card_for_several_requests(site: Site) -> None:
@@ -66,7 +66,7 @@ async def test_a_card_for_several_requests(site: Site) -> None:
     card = await seen(site, "you")
     assert card.startswith("You, alice 4 requests waiting, the first in about 25 s 2nd in line, about 25 s m")
     assert ("3rd in line" in card, "5th in line" in card, "8th in line" in card) == (True, True, False)
-    assert card.endswith("and 1 more")
+    assert card.endswith("and 1 more Why am I waiting?")
 
 
 async def test_a_card_for_a_running_request(site: Site) -> None:

@@ -42,11 +42,19 @@ async def test_names_are_hidden_if_the_configuration_says_so(site: Site) -> None
 async def test_ones_own_page_says_why(site: Site) -> None:
     """Under a fold for each own waiting call; models of others are text."""
     _, _, page = await site.get("/me", "alice")
-    assert ("details", {"id": "why-r_3"}) in tags(page)
+    assert ("ul", {"id": "why-r_3"}) in tags(page)
     assert "<summary>Why am I waiting?</summary>" in page
     assert "GPU time since the start: 5 s used" in page
     assert HOSTILE not in page
     _, _, page = await site.get("/me", "bob")
     assert "Why am I waiting?" not in page
     _, _, page = await site.get("/me", "carol")
-    assert [attrs for tag, attrs in tags(page) if tag == "details"] == [{"id": "why-r_2"}]
+    assert [attrs["id"] for tag, attrs in tags(page) if str(attrs.get("id")).startswith("why")] == ["why-r_2"]
+
+
+async def test_the_card_leads_there(site: Site) -> None:
+    """The card of the status page is sent at each change, so it holds a link and not the whole."""
+    _, _, page = await site.get("/status", "alice")
+    assert ("a", {"href": "/me#why-r_3"}) in tags(page)
+    _, _, page = await site.get("/status", "bob")
+    assert "Why am I waiting?" not in page
