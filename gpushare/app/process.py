@@ -99,8 +99,9 @@ async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
         ]
         await signals.stop.wait()
         _log.info("server.draining", running=len(server.parts.gateway.live))
-        supervision.closing_down()
-        await server.drain(server.parts.config.server.shutdown_grace, hurry=signals.hurry)
+        grace_s = server.parts.config.server.shutdown_grace
+        supervision.closing_down(grace_s)
+        await server.drain(grace_s, hurry=signals.hurry)
         for task in background:
             task.cancel()
     _log.info("server.stopped")

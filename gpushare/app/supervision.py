@@ -10,6 +10,7 @@ import structlog
 from gpushare.app.serving import Running
 from gpushare.edge.systemd import Notifier
 
+AFTER_GRACE_S = 20.0  # the end takes less than 10 s longer than the answers
 LOOK_AGAIN_S = 1.0  # a part that fails is asked again so soon: one bad moment must not end the service
 
 _log = structlog.get_logger()
@@ -36,9 +37,9 @@ class Supervision:
         """Settings and keys are being read."""
         self._notifier.reloading()
 
-    def closing_down(self) -> None:
-        """The server takes nothing new."""
-        self._notifier.stopping("Closing down; running answers may finish.")
+    def closing_down(self, grace_s: float) -> None:
+        """The server takes nothing new, and running answers have so long."""
+        self._notifier.stopping("Closing down; running answers may finish.", within_s=grace_s + AFTER_GRACE_S)
 
     async def watch(self) -> None:
         """Feeds the watchdog, if there is one, while every part makes progress; until cancelled."""

@@ -340,8 +340,8 @@ def _decoded(content: bytes, path: Path) -> str:
 
 
 def _give_to_owner(handle: int, folder: Path) -> None:
-    if os.geteuid() == 0:
-        owner = folder.stat()
+    owner = folder.stat()
+    if os.geteuid() == 0 != owner.st_uid:
         os.fchown(handle, owner.st_uid, owner.st_gid)
 
 

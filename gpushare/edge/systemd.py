@@ -33,9 +33,9 @@ class Notifier:
         """A reload begins; ``ready`` ends it."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=Reloading.")
 
-    def stopping(self, status: str) -> None:
-        """The server closes down."""
-        self._tell("STOPPING=1", f"STATUS={status}")
+    def stopping(self, status: str, *, within_s: float) -> None:
+        """The server closes down, and has ended by then; the service manager waits so long."""
+        self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round(within_s * 1e6)}", f"STATUS={status}")
 
     def alive(self, status: str) -> None:
         """The server makes progress."""

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -309,6 +309,7 @@ async def served(
     port: int = 0,
     env: Mapping[str, str] | None = None,
     listener: socket.socket | None = None,
+    inside: Sequence[str] = (),
 ) -> AsyncIterator[Server]:
     """Runs ``gpushare serve`` for the block.
 
@@ -320,6 +321,7 @@ async def served(
         port: to listen on.
         env: further variables.
         listener: handed over in place of listening on the port.
+        inside: a command that becomes the server, with the server's own command behind it.
     """
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -330,7 +332,7 @@ async def served(
     config = folder / "config.toml"
     config.write_text(f'[state]\ndir = "{state}"\n[ollama]\nurl = "{ollama_url}"\n{settings}')
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVE if listener is None else TAKE_OVER + SERVE),
+        *(*inside, sys.executable, "-c", SERVE if listener is None else TAKE_OVER + SERVE),
         *("serve", "-c", str(config), "--listen", f"127.0.0.1:{port}"),
         env=variables,
         pass_fds=() if listener is None else (listener.fileno(),),

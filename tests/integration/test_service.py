@@ -69,7 +69,9 @@ async def test_a_reload_is_told_from_its_begin_to_its_end(tmp_path: Path, manage
         await manager.heard("RELOADING")
         assert "mistakes" in (await manager.heard("READY"))["STATUS"]
         server.terminate()
-        assert "STATUS" in await manager.heard("STOPPING")
+        assert (await manager.heard("STOPPING"))[
+            "EXTEND_TIMEOUT_USEC"
+        ] == "80000000"  # 60 s of grace, and 20 s
         assert await server.process.wait() == 0
 
 

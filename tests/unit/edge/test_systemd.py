@@ -54,8 +54,12 @@ def test_each_state_is_a_message(manager: Manager) -> None:
     assert message == {"RELOADING": "1"}
     notifier.alive("2 running")
     assert manager.heard() == {"WATCHDOG": "1", "STATUS": "2 running"}
-    notifier.stopping("Closing down.")
-    assert manager.heard() == {"STOPPING": "1", "STATUS": "Closing down."}
+    notifier.stopping("Closing down.", within_s=80.5)
+    assert manager.heard() == {
+        "STOPPING": "1",
+        "EXTEND_TIMEOUT_USEC": "80500000",
+        "STATUS": "Closing down.",
+    }
 
 
 def test_nobody_to_tell_is_no_error(tmp_path: Path) -> None:
