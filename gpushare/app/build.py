@@ -34,6 +34,7 @@ from gpushare.edge.store import Store
 from gpushare.edge.upstream import HttpUpstream
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
+from gpushare.engine.health import Health
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import GpuSource, Observer
 from gpushare.engine.slots import LocalSlots, QueueLimits
@@ -64,15 +65,9 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     slots = _make_slots(config, ring, life)
     stats = Stats()
     store = _make_store(config, folder, stats, life)
-    monitor = Monitor(
-        ollama,
-        slots=slots,
-        backends=(BACKEND, EMBED_BACKEND),
-        interval_s=config.ollama.health_interval,
-        clock=clock,
-        on_models=stats.know,
-    )
-    life.tasks.append(monitor.run)
+    health = _make_health(config, slots, life)
+    monitor = _make_monitor(config, ollama, slots, health, life)
+    monitor.on_models.append(stats.know)
     gpus = _make_gpus(config, slots, monitor, life)
     gateway = Gateway(
         config,
@@ -81,6 +76,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         ollama=ollama,
         monitor=monitor,
         ledger=store,
+        health=health,
         observers=_observers(stats, store),
         clock=clock,
         wall=time.time,
@@ -94,6 +90,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         slots=slots,
         monitor=monitor,
         gpus=gpus,
+        health=health,
         stats=stats,
         ledger=store,
         metrics=Metrics(_sources(slots, stats, monitor, store, lambda: parts)),
@@ -101,7 +98,6 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     )
 
     def adopt(new: Config) -> None:
-        monitor.interval_s = new.ollama.health_interval
         parts.config = gateway.config = new
         parts.host, parts.own_names = _host(new), _own_names(new)
         parts.body_budget.total_bytes = new.server.body_memory
@@ -177,6 +173,43 @@ def _observers(stats: Stats, store: Store) -> tuple[Observer, ...]:
 def _report(event: str, fields: dict[str, object]) -> None:
     """Logs what the ledger has to tell of itself."""
     (_log.info if event == "ledger.recovered" else _log.warning)(event, **fields)
+
+
+def _make_health(config: Config, slots: LocalSlots, life: Life) -> Health:
+    health = Health(
+        slots,
+        backends=(BACKEND, EMBED_BACKEND),
+        grace_s=config.queue.breaker_queue_grace,
+        clock=time.monotonic,
+        jitter=random.random,
+    )
+
+    def adopt(new: Config) -> None:
+        health.grace_s = new.queue.breaker_queue_grace
+
+    life.on_reload.append(adopt)
+    life.on_stop.append(health.close)
+    return health
+
+
+def _make_monitor(
+    config: Config, ollama: HttpOllama, slots: LocalSlots, health: Health, life: Life
+) -> Monitor:
+    monitor = Monitor(
+        ollama,
+        slots=slots,
+        health=health,
+        backends=(BACKEND, EMBED_BACKEND),
+        interval_s=config.ollama.health_interval,
+        clock=time.monotonic,
+    )
+
+    def adopt(new: Config) -> None:
+        monitor.interval_s = new.ollama.health_interval
+
+    life.on_reload.append(adopt)
+    life.tasks.append(monitor.run)
+    return monitor
 
 
 def _make_upstream(config: Config, life: Life) -> HttpUpstream:

@@ -37,6 +37,7 @@ class Backend:
         resident: loaded models, and since when, in the caller's clock.
         incoming: the model being loaded for a call already granted.
         load_since: when that load could begin, None while calls of another model still run here.
+        most: how many calls may run at once for now; None: ``slots``.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Backend:
     resident: dict[str, float] = field(default_factory=dict)
     incoming: str | None = None
     load_since: float | None = None
+    most: int | None = None
     _together: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=LISTINGS_KEPT))
 
     def copy(self) -> "Backend":
@@ -58,6 +60,8 @@ class Backend:
     @property
     def free(self) -> bool:
         """Whether a call may be granted here now, as far as slots go."""
+        if self.most is not None and self.busy >= self.most:
+            return False
         return self.busy < self.slots and self.up and not self.draining
 
     def admits(self, want: Want) -> bool:

@@ -100,6 +100,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     max_waiting: Places = 64
     max_waiting_per_person: Places = 8
     max_wait: Seconds = 240.0
+    breaker_queue_grace: SecondsOrZero = 5.0
     quantum: SecondsOrAuto = None
     background_weight: Share = 0.11
     stay_on_model: SecondsZeroOrAuto = None

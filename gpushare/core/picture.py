@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from gpushare.core.breaker import Door
 from gpushare.core.document import State
 from gpushare.core.gpu import GpuView
 from gpushare.core.model import ResidentModel
@@ -21,6 +22,7 @@ class OllamaView:
     """What was last heard from Ollama.
 
     ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked.
+    ``failing`` are models that calls are turned away for.
     """
 
     up: bool = False
@@ -28,6 +30,8 @@ class OllamaView:
     models: tuple[str, ...] = ()
     loaded: tuple[ResidentModel, ...] = ()
     since: float | None = None
+    breaker: Door = Door.CLOSED
+    failing: tuple[str, ...] = ()
 
     def changed(self, **fields: Any) -> "OllamaView":  # noqa: ANN401 - the fields are this class's own
         """Returns a copy with some fields replaced."""
@@ -84,7 +88,7 @@ def readiness(ollama: OllamaView, *, draining: bool) -> State | None:
         return State.DRAINING
     if ollama.since is None:
         return State.STARTING
-    return None if ollama.up else State.OLLAMA_DOWN
+    return None if ollama.up and ollama.breaker is not Door.OPEN else State.OLLAMA_DOWN
 
 
 def state_of(picture: Picture) -> State:

@@ -116,6 +116,11 @@ class Scheduler:
         self.accounts.accrue(now)
         self.backends[name].up = up
 
+    def set_most(self, name: str, most: int | None, now: float) -> None:
+        """Limits a backend to fewer calls at once than it has slots, for now; None lifts it."""
+        self.accounts.accrue(now)
+        self.backends[name].most = most
+
     def set_draining(self, name: str, draining: bool, now: float) -> None:  # noqa: FBT001 - as set_up
         """Stops or resumes granting on a backend; running calls are left alone."""
         self.accounts.accrue(now)
@@ -199,17 +204,15 @@ class Scheduler:
             self.accounts.withdraw(ticket, now)
 
     def requeue(self, lease: Lease, now: float) -> None:
-        """Gives a slot back unused and puts its ticket before the younger ones of its flow.
+        """Gives a slot back, if it is still held, and puts its ticket before the younger ones of its flow.
 
-        Raises:
-            ValueError: the call has begun, so the slot was used and the cost is the caller's.
+        Idempotent.  What was used is charged; of a call that had not begun that is nothing.
         """
-        if not lease.released:
-            if lease.t_start is not None:
-                raise ValueError(f"the call of ticket {lease.ticket.id} has begun")
-            self.finished(lease, now, used=0.0, ok=False)
-            lease.ticket.lease = None
-            self._enqueue(lease.ticket, now)
+        if lease.ticket.lease is not lease:
+            return
+        self.finished(lease, now, ok=False)
+        lease.ticket.lease = None
+        self._enqueue(lease.ticket, now)
 
     def refuse_own(self, owner: str, service: Service, now: float) -> float:
         """Books a new try for a call turned away by its owner's limit; returns seconds until then."""

@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gpushare.core.breaker import Door
 from gpushare.core.gpu import SLOWED_WORDS, GpuReading, GpuView
 from gpushare.core.ledger import LedgerState
 from gpushare.core.picture import OllamaView
@@ -191,6 +192,10 @@ def _fairness(sources: Sources, queue: QueueCounts) -> Iterator[Metric]:
 
 def _ollama(view: OllamaView) -> Iterator[Metric]:
     yield _gauge("gpushare_ollama_up", "1 while Ollama answers.", view.up)
+    doors = [((door.value,), door is view.breaker) for door in Door]
+    text = "1 for the state of the breaker: whether calls go to Ollama."
+    yield _gauges("gpushare_breaker_state", text, doors, labels=("state",))
+    yield _gauge("gpushare_failing_models", "Models whose calls are refused for now.", len(view.failing))
     resident = [((row.name,), row.vram_bytes) for row in view.loaded]
     yield _gauges("gpushare_model_vram_bytes", "GPU memory of loaded models.", resident, labels=("model",))
 

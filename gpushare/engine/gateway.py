@@ -12,7 +12,7 @@ Rules:
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-from msgspec import Struct
+import structlog
 
 from gpushare.core.config import Config
 from gpushare.core.errors import (
@@ -21,105 +21,31 @@ from gpushare.core.errors import (
     GpushareError,
     Internal,
     ModelUnknown,
+    OllamaBusy,
+    OllamaDown,
     UnloadDenied,
     WebSearchClosed,
 )
 from gpushare.core.ledger import Admission
 from gpushare.core.lists import filter_list
-from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, Record, UpstreamRequest, Usage
+from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, UpstreamRequest
 from gpushare.core.names import is_cloud, may_use
+from gpushare.engine.health import Health
+from gpushare.engine.held import HeldSlot
+from gpushare.engine.live import LiveCall
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Ledger, Observer, OllamaApi, Sink, Upstream
 from gpushare.engine.relay import Deadlines, Relay, RelayEnd
-from gpushare.engine.slots import HeldSlot, LocalSlots
+from gpushare.engine.slots import LocalSlots
 
 LIST_TIMEOUT_S = 2.5  # some tools give a list 5 s; Ollama's /api/ps can hang on its own locks
 FACTS_TIMEOUT_S = 30.0  # /api/show reads a model file from disk
 TURNED_AWAY = (Outcome.REJECTED_QUEUE_FULL, Outcome.REJECTED_KEY_LIMIT)
 """Ends of calls that never had a place in the queue."""
+BUSY_S = 1.0  # how long nothing is granted after Ollama refused a call because of somebody else's
 LISTS = ("/api/tags", "/api/ps", "/v1/models")
 
-
-class LiveCall(Struct, eq=False, kw_only=True):
-    """One call while it lives: what the status page shows of it and what its record is made from.
-
-    Fits ``engine.ports.Progress``: the relay tells it how far the answer has come, and it tells the slot.
-    """
-
-    call: Call
-    who: Principal
-    request_id: str
-    tool: str
-    began: float
-    phase: Phase = Phase.REQUEST
-    outcome: Outcome | None = None
-    status: int = 0
-    admitted: bool = False
-    lease: HeldSlot | None = None
-    relay: Relay | None = None
-    queued_at: float | None = None
-    connect_s: float | None = None
-    first_s: float | None = None
-    usage: Usage = Usage()
-    delivered: bool = True
-    cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
-
-    def sent(self) -> None:
-        """The request is on its way."""
-        self.phase = Phase.FIRST
-        if self.lease is not None:
-            self.lease.sent()
-
-    def first_byte(self) -> None:
-        """The first byte of the answer arrived."""
-        self.phase = Phase.DATA
-        if self.lease is not None:
-            self.lease.first_byte()
-
-    def answered(self, outcome: Outcome) -> None:
-        """The answer is decided: the slot is free from now on."""
-        self.outcome = outcome
-        if self.lease is not None:
-            self.lease.settle(outcome)
-
-    def record(self, now: float, wall: float) -> Record:
-        """Returns the final facts of the call."""
-        lease, relay = self.lease, self.relay
-        return Record(
-            request_id=self.request_id,
-            key_id=self.who.key_id,
-            owner=self.who.owner,
-            person=self.who.name,
-            tool=self.tool,
-            api=self.call.dialect,
-            route=self.call.endpoint.path,
-            model=self.call.model,
-            service=self.who.service,
-            phase=self.phase,
-            outcome=self.outcome or Outcome.INTERNAL_ERROR,
-            status=self.status,
-            ended_at=wall,
-            waited_s=self._waited_s(now),
-            connect_s=self.connect_s,
-            first_s=self.first_s,
-            total_s=now - self.began,
-            slot_s=lease.slot_s if lease else 0.0,
-            load_s=self.usage.load_s,
-            input_tokens=self.usage.input_tokens,
-            output_tokens=self.usage.output_tokens,
-            records=relay.records if relay else 0,
-            bytes_out=relay.bytes_out if relay else 0,
-            swap=lease.swap if lease else False,
-            delivered=self.delivered,
-            suspect=self.usage.suspect,
-            admitted=self.admitted,
-        )
-
-    def _waited_s(self, now: float) -> float | None:
-        """Returns the seconds in the queue, also of a call that gave up there."""
-        if self.lease is not None:
-            return self.lease.waited_s
-        return None if self.queued_at is None else now - self.queued_at
+_log = structlog.get_logger()
 
 
 class Gateway:
@@ -131,6 +57,7 @@ class Gateway:
         ollama: Ollama's small answers, for filtered lists and uploads.
         monitor: which models exist.
         ledger: told of every call that is let in.
+        health: whether Ollama may be asked now; told how calls ended.
         observers: told of every call that ended, in this order.
         clock: monotonic seconds.
         wall: seconds since 1970, for records only.
@@ -145,6 +72,7 @@ class Gateway:
         ollama: OllamaApi,
         monitor: Monitor,
         ledger: Ledger,
+        health: Health,
         observers: Sequence[Observer],
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -155,6 +83,7 @@ class Gateway:
         self._ollama = ollama
         self._monitor = monitor
         self._ledger = ledger
+        self._health = health
         self._observers = tuple(observers)
         self._clock = clock
         self._wall = wall
@@ -183,6 +112,7 @@ class Gateway:
                 live.admitted, live.queued_at = False, None
             raise
         except Exception as error:
+            _log.error("request.failed", request=request_id, error=type(error).__name__, exc_info=True)
             live.outcome, live.status = Outcome.INTERNAL_ERROR, Internal.status
             raise Internal(request_id) from error
         finally:
@@ -260,6 +190,7 @@ class Gateway:
 
     async def _serve(self, live: LiveCall, sink: Sink, max_wait_s: float) -> RelayEnd:
         call, who = live.call, live.who
+        self._health.admit(call.model)
         if call.endpoint.kind is not Kind.QUEUED:
             self._check_visible(call, who)
             if who.models and call.endpoint.path in LISTS:
@@ -271,10 +202,29 @@ class Gateway:
         live.queued_at = self._clock()
         with self.slots.lease(call, who, ticket_id=live.request_id, max_wait_s=max_wait_s) as lease:
             self._note_admission(live)
-            await lease.turn()
-            live.phase, live.lease = Phase.CONNECT, lease
-            self._heed(live)
-            return await self._relay(live, sink)
+            while True:
+                await lease.turn()
+                live.phase, live.lease = Phase.CONNECT, lease
+                self._heed(live)
+                end = await self._relay(live, sink)
+                if not self._comes_again(live, lease, end):
+                    return end
+                self._health.ended(call.model, end.outcome, end.status)
+                live.phase, live.outcome, live.relay, live.lease = Phase.QUEUE, None, None, None
+                lease.again()
+
+    def _comes_again(self, live: LiveCall, lease: HeldSlot, end: RelayEnd) -> bool:
+        """Whether a call goes back to the head of its queue: Ollama did nothing for it, and it may yet.
+
+        One that had waited is not refused for a dial that fails: it waits until Ollama is back, or the
+        breaker sends it away.  One that Ollama was too busy for is sent once more.
+        """
+        if isinstance(end.error, OllamaBusy):
+            self.slots.hold_back(lease.backend, BUSY_S)
+            again = not live.sent_away
+            live.sent_away = True
+            return again
+        return isinstance(end.error, OllamaDown) and lease.waited
 
     def _heed(self, live: LiveCall) -> None:
         """Goes no further with a call that was cancelled between two steps."""
@@ -377,6 +327,8 @@ class Gateway:
         """Tells everybody who counts, exactly once; synchronous, so no cancellation can split it."""
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
+        if live.relay is not None:
+            self._health.ended(live.call.model, record.outcome, record.status)
         live.relay = live.cancelled = (
             None  # both know the live call; the collector would find them much later
         )

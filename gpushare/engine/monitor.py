@@ -16,9 +16,11 @@ import structlog
 from gpushare.core.errors import GpushareError
 from gpushare.core.names import canonical_model
 from gpushare.core.picture import OllamaView
+from gpushare.engine.health import Health
 from gpushare.engine.ports import OllamaApi
 from gpushare.engine.slots import LocalSlots
 
+DOWN_POLL_S = 1.0  # how soon an Ollama that did not answer is asked again
 SWAP_POLL_S = 0.5  # how soon a finished load is noticed when no byte tells it first
 ASK_AGAIN_S = 1.0  # unknown names cause at most one extra list a second
 
@@ -29,15 +31,16 @@ _Answer = TypeVar("_Answer")
 class Monitor:
     """Polls one Ollama.
 
-    ``probed`` is set once Ollama was asked for the first time, whatever came of it.
+    ``probed`` is set once Ollama was asked for the first time, whatever came of it.  ``on_models`` are told
+    the canonical names of the models in the store whenever they were read.
 
     Args:
         ollama: the Ollama to ask.
         slots: told which models are resident, for its ``backends``.
+        health: told whether Ollama answers; it may want it asked sooner.
         backends: names of the scheduler's backends behind this Ollama (its slots and its embedding lane).
         interval_s: seconds between two polls.
         clock: monotonic seconds.
-        on_models: told the canonical names of the models in the store whenever they were read.
     """
 
     def __init__(
@@ -45,30 +48,33 @@ class Monitor:
         ollama: OllamaApi,
         *,
         slots: LocalSlots,
+        health: Health,
         backends: Iterable[str],
         interval_s: float,
         clock: Callable[[], float],
-        on_models: Callable[[Iterable[str]], None] = lambda _names: None,
     ) -> None:
         self._ollama = ollama
         self._slots = slots
+        self._health = health
         self._backends = tuple(backends)
         self.interval_s = interval_s
         self._clock = clock
-        self._on_models = on_models
+        self.on_models: list[Callable[[Iterable[str]], None]] = []
         self._names: frozenset[str] | None = None
         self._asked_at = float("-inf")
         self.view = OllamaView()
         self.probed = asyncio.Event()
+        health.on_change.append(self._note_health)
 
     async def run(self) -> None:
         """Polls until cancelled; while a model is loading, what is in memory is asked more often."""
         due = self._clock()
         while True:
             try:
-                if self._clock() >= due:
-                    due = self._clock() + self.interval_s
+                if self._clock() >= min(due, self._health.probe_at):
                     await self.poll()
+                    pause_s = self.interval_s if self.view.up else min(DOWN_POLL_S, self.interval_s)
+                    due = self._clock() + pause_s
                 elif self._slots.swap_pending:
                     await self.poll_resident()
             except Exception:  # noqa: BLE001 - one bad answer must not end the polling
@@ -76,16 +82,22 @@ class Monitor:
             self.probed.set()
             await asyncio.sleep(min(SWAP_POLL_S, self.interval_s))
 
+    def _note_health(self) -> None:
+        self.view = self.view.changed(breaker=self._health.breaker.door, failing=self._health.shut_models())
+
     async def poll(self) -> None:
-        """Asks once for everything and publishes the new view."""
+        """Asks once for everything and publishes the new view; the first question is the breaker's probe."""
         version = await self._ask(self._ollama.version)
-        await self._ask_names()
-        await self.poll_resident()
         up = version is not None
         if up != self.view.up or self.view.since is None:
             _log.info("ollama.up" if up else "ollama.down")
             self.view = self.view.changed(up=up, since=self._clock())
         self.view = self.view.changed(version=version or self.view.version)
+        self._health.probed(up=up)
+        self._note_health()
+        if up:
+            await self._ask_names()
+            await self.poll_resident()
 
     async def poll_resident(self) -> None:
         """Asks which models are in memory and tells the queue."""
@@ -112,7 +124,8 @@ class Monitor:
         names = await self._ask(self._ollama.installed)
         if names is not None:
             self._names = frozenset(canonical_model(name) for name in names)
-            self._on_models(canonical_model(name) for name in names)
+            for tell in self.on_models:
+                tell(self._names)
             self.view = self.view.changed(models=tuple(sorted(names)))
 
     async def _ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer | None:

@@ -15,7 +15,6 @@ Rules:
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from gpushare.core.errors import (
     Draining,
@@ -32,6 +31,7 @@ from gpushare.core.model import Call, Lane, Outcome, Principal
 from gpushare.core.reasons import Reasons
 from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
+from gpushare.engine.held import HeldSlot
 
 DRAIN_RETRY_S = 5.0  # a restart takes about this long
 EARLY_REFUSAL_FACTOR = 1.5  # estimates are wrong: refuse at once only when far over the limit
@@ -43,95 +43,6 @@ class QueueLimits:
 
     max_waiting: int = 64
     max_waiting_per_person: int = 8
-
-
-class HeldSlot:
-    """One call from its admission to the end of its lease: a place in the queue, then a slot.
-
-    Fits ``engine.ports.Lease``.  A context manager: leaving its block is the one way out, whatever happened
-    in between.
-
-    Attributes:
-        added: when it was admitted, on the clock of the slots.
-        grant: the scheduler's decision, None while the call waits.
-        future: what ``turn`` awaits, None while nobody does.
-    """
-
-    __slots__ = ("_slots", "added", "future", "grant", "max_wait_s", "ticket", "timer", "who")
-
-    def __init__(
-        self, slots: "LocalSlots", ticket: Ticket, who: Principal, *, added: float, max_wait_s: float
-    ) -> None:
-        self._slots = slots
-        self.ticket = ticket
-        self.who = who
-        self.added = added
-        self.max_wait_s = max_wait_s
-        self.future: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.grant: Grant | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._slots.leave(self)
-
-    async def turn(self) -> None:
-        """Waits for a fair turn; returns at once where a slot is free and nobody goes first.
-
-        Raises:
-            GpushareError: WaitedTooLong, Paused, Draining or the error given to ``evict``.
-        """
-        if self.grant is None:
-            self._slots.pump()
-        if self.grant is None:
-            await self._slots.wait(self)
-
-    @property
-    def held(self) -> Grant:
-        """The grant.
-
-        Raises:
-            AssertionError: the call still waits.
-        """
-        if self.grant is None:
-            raise AssertionError(self.ticket.id)
-        return self.grant
-
-    @property
-    def backend(self) -> str:
-        """The backend's name."""
-        return self.held.backend.name
-
-    @property
-    def waited_s(self) -> float:
-        """Seconds from admission to the grant."""
-        return self.held.t_grant - self.added
-
-    @property
-    def swap(self) -> bool:
-        """Whether the model was not resident at the grant."""
-        return self.held.swap
-
-    @property
-    def slot_s(self) -> float:
-        """Slot-seconds charged; final once settled."""
-        return self.held.charged
-
-    def sent(self) -> None:
-        """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
-        grant = self.held
-        if not grant.swap:
-            self._slots.started(grant)
-
-    def first_byte(self) -> None:
-        """Starts charging at the latest now, and tells the scheduler that the model is there."""
-        self._slots.loaded(self.held)
-
-    def settle(self, outcome: Outcome) -> None:
-        """Gives the slot back; see ``LocalSlots.settle``."""
-        self._slots.settle(self.held, outcome)
 
 
 class LocalSlots:
@@ -160,6 +71,7 @@ class LocalSlots:
         self._waiters: dict[str, HeldSlot] = {}
         self._beside: set[str] = set()
         self._reasons = Reasons()
+        self._trials: set[str] = set()
         self._pumping = False
         self.draining = False
         self.paused = False
@@ -188,9 +100,16 @@ class LocalSlots:
     async def wait(self, waiter: HeldSlot) -> None:
         """Waits for a grant; called by ``HeldSlot.turn`` alone."""
         loop = asyncio.get_running_loop()
+        waiter.waited = True
         waiter.future = loop.create_future()
-        waiter.timer = loop.call_later(waiter.max_wait_s, self._expire, waiter)
+        left_s = waiter.max_wait_s - (self._clock() - waiter.added)
+        waiter.timer = loop.call_later(max(0.0, left_s), self._expire, waiter)
         await waiter.future
+
+    def requeue(self, waiter: HeldSlot) -> None:
+        """Gives a slot back unused; called by ``HeldSlot.again`` alone."""
+        grant, waiter.grant, waiter.future = waiter.held, None, None
+        self._scheduler.requeue(grant, self._clock())
 
     def _refuse_over_limit(
         self, who: Principal, model: str, lane: Lane, *, max_wait_s: float, now: float
@@ -317,6 +236,22 @@ class LocalSlots:
     def resize(self, backend: str, slots: int) -> None:
         """Changes the slot count; lowering it never interrupts."""
         self._scheduler.resize(backend, slots, self._clock())
+        self.pump()
+
+    def set_door(self, backend: str, *, granting: bool, trial: bool) -> None:
+        """Takes what the breaker says: grant nothing, one call at a time, or as many as there are slots."""
+        self._scheduler.set_up(backend, granting, self._clock())
+        (self._trials.add if trial else self._trials.discard)(backend)
+        self._let_on(backend)
+
+    def hold_back(self, backend: str, seconds: float) -> None:
+        """Grants nothing more on a backend for a moment: somebody around the queue is using it."""
+        now = self._clock()
+        self._scheduler.set_most(backend, self._scheduler.backends[backend].busy, now)
+        asyncio.get_running_loop().call_later(seconds, self._let_on, backend)
+
+    def _let_on(self, backend: str) -> None:
+        self._scheduler.set_most(backend, 1 if backend in self._trials else None, self._clock())
         self.pump()
 
     def set_resident(self, backends: Iterable[str], models: frozenset[str]) -> None:

@@ -22,6 +22,7 @@ from gpushare.core.stats import Stats
 from gpushare.core.told import Told
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
+from gpushare.engine.health import Health
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Exposition, KeyStore, LedgerReader
 from gpushare.engine.slots import LocalSlots
@@ -43,6 +44,7 @@ class Parts:
     slots: LocalSlots
     monitor: Monitor
     gpus: GpuWatch | None  # None where the configuration wants no numbers
+    health: Health
     stats: Stats
     ledger: LedgerReader
     metrics: Exposition

@@ -59,13 +59,14 @@ def error_of_ollama(path: str, body: bytes) -> object:
 @pytest.mark.case(40)
 @pytest.mark.parametrize("path", STREAMING)
 async def test_a_busy_ollama_is_told_to_the_client(gate: Gate, path: str) -> None:
-    """Ollama's 503 becomes ours, with the time to come back, after one single attempt."""
-    gate.sim.next(Plan(status=503, message=BUSY), path=path)
+    """Ollama's 503 becomes ours, with the time to come back, once a second attempt met it too."""
+    for _ in range(2):
+        gate.sim.next(Plan(status=503, message=BUSY), path=path)
     status, headers, body = await ask(gate, path)
     assert status == 503
     assert 1 <= int(headers["Retry-After"]) <= 30
     assert "did not come through this queue" in error_of(path, body)
-    assert len(calls(gate)) == 1
+    assert len(calls(gate)) == 2
     assert last_done(gate)["outcome"] == "upstream_busy"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gpushare.core.flows import Ticket
-from gpushare.engine.gateway import LiveCall
+from gpushare.engine.live import LiveCall
 from tests.conformance.tools import know_models
 from tests.harness import Gate, chat
 from tests.integration.leaving import STATES

@@ -27,6 +27,7 @@ from gpushare.core.model import (
 )
 from gpushare.core.scheduler import Scheduler
 from gpushare.engine.gateway import Gateway
+from gpushare.engine.health import Health
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Consumer
 from gpushare.engine.slots import LocalSlots, QueueLimits
@@ -214,13 +215,16 @@ class World:
         self.scheduler.add_backend("e", slots=1, lane=Lane.EMBED)
         limits = QueueLimits(max_waiting=6, max_waiting_per_person=4)
         self.slots = LocalSlots(self.scheduler, limits=limits, clock=self.loop.time, jitter=lambda: 0.5)
+        health = Health(
+            self.slots, backends=("b", "e"), grace_s=1.0, clock=self.loop.time, jitter=lambda: 0.5
+        )
         monitor = Monitor(
             SmallOllama(),
             slots=self.slots,
+            health=health,
             backends=("b", "e"),
             interval_s=5,
             clock=self.loop.time,
-            on_models=lambda _: None,
         )
         self.monitor = monitor
         config = parse(SETTINGS, source="test", env={})
@@ -231,6 +235,7 @@ class World:
             ollama=SmallOllama(),
             monitor=monitor,
             ledger=self.ledger,
+            health=health,
             observers=(self.records.append,),
             clock=self.loop.time,
             wall=self.loop.time,

@@ -20,6 +20,20 @@ class OllamaDown(Unavailable):
             self.outcome = Outcome.BREAKER_OPEN
 
 
+class ModelFailing(Unavailable):
+    """503: one model has failed several times in a row; the others run."""
+
+    code = "model_failing"
+    outcome = Outcome.BREAKER_OPEN
+
+    def __init__(self, model: str, retry_after_s: float) -> None:
+        super().__init__(
+            f'Ollama keeps failing with the model "{model}"; it may not fit into GPU memory. '
+            f"Other models work. {again_text(retry_after_s)}",
+            retry_after_s=retry_after_s,
+        )
+
+
 class OllamaBusy(Unavailable):
     """503: something else is using Ollama around the queue."""
 

@@ -113,7 +113,6 @@ def test_a_release_counts_once() -> None:
     for now in (3.0, 9.0):
         bench.scheduler.finished(lease, now, used=3.0)
         bench.scheduler.started(lease, now)
-        bench.scheduler.requeue(lease, now)
         bench.scheduler.check()
     assert (lease.charged, bench.backend.busy, bench.scheduler.released_total) == (3.0, 0, 1)
 
@@ -132,17 +131,41 @@ def test_a_call_whose_dial_failed_goes_back_to_the_head() -> None:
     assert bench.grant(3.0).ticket is second
 
 
-def test_a_call_that_has_begun_cannot_go_back() -> None:
-    """Its slot was used: giving the time back would be free credit, so the attempt changes nothing."""
+def test_a_call_that_has_begun_goes_back_and_pays() -> None:
+    """Its slot was used: giving the time back would be free credit.  Going back twice is going back once."""
+    bench = Bench()
+    ticket = bench.add("alice")
+    lease = bench.grant()
+    bench.scheduler.started(lease, 0.0)
+    for _ in range(2):
+        bench.scheduler.requeue(lease, 5.0)
+        bench.scheduler.check()
+    assert lease.charged == 5.0
+    assert (ticket.state, bench.scheduler.n_wait) == (State.QUEUED, 1)
+
+
+def test_a_call_whose_slot_has_come_back_goes_back_too() -> None:
+    """The relay gives slots back by itself; what it gave back is not given back again."""
     bench = Bench()
     bench.add("alice")
     lease = bench.grant()
-    bench.scheduler.started(lease, 0.0)
-    with pytest.raises(ValueError, match="has begun"):
-        bench.scheduler.requeue(lease, 5.0)
-    bench.scheduler.check()
-    bench.scheduler.finished(lease, 5.0)
-    assert lease.charged == 5.0
+    bench.scheduler.finished(lease, 1.0, ok=False)
+    bench.scheduler.requeue(lease, 1.0)
+    assert (bench.backend.busy, bench.scheduler.released_total, bench.scheduler.n_wait) == (0, 1, 1)
+
+
+def test_a_backend_can_be_held_to_fewer_calls_for_now() -> None:
+    """What runs is left alone; nothing is granted above the limit until it is lifted."""
+    bench = Bench(slots=3)
+    bench.scheduler.set_resident("gpu", ["m"], 0.0)
+    for _ in range(3):
+        bench.add("alice")
+    bench.scheduler.set_most("gpu", 1, 0.0)
+    bench.grant()
+    assert bench.scheduler.pick(0.0) is None
+    bench.scheduler.set_most("gpu", None, 0.0)
+    bench.grant()
+    bench.grant()
 
 
 def test_a_model_that_is_loaded_charges_from_the_start() -> None:

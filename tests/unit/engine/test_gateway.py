@@ -34,6 +34,7 @@ from gpushare.core.model import (
 )
 from gpushare.core.scheduler import Scheduler
 from gpushare.engine.gateway import Gateway
+from gpushare.engine.health import Health
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Consumer
 from gpushare.engine.slots import LocalSlots, QueueLimits
@@ -154,13 +155,16 @@ class Desk:
         limits = QueueLimits(max_waiting=8, max_waiting_per_person=1)
         self.slots = LocalSlots(self.scheduler, limits=limits, clock=self.clock, jitter=lambda: 0.0)
         ollama = FakeOllama()
+        self.health = Health(
+            self.slots, backends=("b", "e"), grace_s=5.0, clock=self.clock, jitter=lambda: 0.5
+        )
         self.monitor = Monitor(
             ollama,
             slots=self.slots,
+            health=self.health,
             backends=("b", "e"),
             interval_s=5,
             clock=self.clock,
-            on_models=lambda _: None,
         )
         self.gateway = Gateway(
             config or Config(),
@@ -169,6 +173,7 @@ class Desk:
             ollama=ollama,
             monitor=self.monitor,
             ledger=self.ledger,
+            health=self.health,
             observers=(self.records.append,),
             clock=self.clock,
             wall=lambda: 0.0,

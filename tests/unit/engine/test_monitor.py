@@ -3,6 +3,7 @@
 from gpushare.core.errors import OllamaDown
 from gpushare.core.model import Lane, ResidentModel
 from gpushare.core.scheduler import Scheduler
+from gpushare.engine.health import Health
 from gpushare.engine.monitor import ASK_AGAIN_S, Monitor
 from gpushare.engine.slots import LocalSlots, QueueLimits
 
@@ -51,14 +52,16 @@ class Desk:
         self.scheduler.add_backend("e", slots=1, lane=Lane.EMBED)
         self.learned: list[frozenset[str]] = []
         slots = LocalSlots(self.scheduler, limits=QueueLimits(), clock=self.clock, jitter=lambda: 0.0)
+        self.health = Health(slots, backends=("b", "e"), grace_s=5.0, clock=self.clock, jitter=lambda: 0.5)
         self.monitor = Monitor(
             self.ollama,
             slots=slots,
+            health=self.health,
             backends=("b", "e"),
             interval_s=5.0,
             clock=self.clock,
-            on_models=lambda names: self.learned.append(frozenset(names)),
         )
+        self.monitor.on_models.append(lambda names: self.learned.append(frozenset(names)))
 
     def clock(self) -> float:
         return self.now

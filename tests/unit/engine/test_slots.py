@@ -22,7 +22,8 @@ from gpushare.core.keys import OwnerTerms
 from gpushare.core.model import Call, Framing, Lane, Outcome, Principal, Service
 from gpushare.core.scheduler import Params, Scheduler, Ticket
 from gpushare.core.views import Delay, Reason
-from gpushare.engine.slots import HeldSlot, LocalSlots, QueueLimits
+from gpushare.engine.held import HeldSlot
+from gpushare.engine.slots import LocalSlots, QueueLimits
 
 
 class Clock:

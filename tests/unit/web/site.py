@@ -25,7 +25,7 @@ from gpushare.core.model import Call, Framing, Lane, Principal, ResidentModel, R
 from gpushare.core.picture import OllamaView
 from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
 from gpushare.edge.ollama import HttpOllama
-from gpushare.engine.gateway import LiveCall
+from gpushare.engine.live import LiveCall
 from gpushare.engine.relay import Relay
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import ConnectionLimits, make_listener

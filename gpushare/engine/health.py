@@ -1,0 +1,146 @@
+"""Whether calls go to Ollama: hears how calls and probes ended, and tells the queue.
+
+Owns: the breakers and the timer of those who wait at an open one.  Called by: ``engine.gateway`` (every end
+of a call), ``engine.monitor`` (every probe).
+
+Rules:
+- While the breaker is open nothing is granted and new calls are refused at once.  Calls that already waited
+  go on waiting for ``grace_s``, so that a short restart of Ollama costs nobody anything.
+- Half-open, one call at a time is granted.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from gpushare.core.breaker import FAULTS, Breaker, Door, ModelBreakers
+from gpushare.core.errors import ModelFailing, OllamaDown, spread_retry_s
+from gpushare.core.model import Outcome
+from gpushare.engine.slots import LocalSlots
+
+_log = structlog.get_logger()
+
+
+class Health:
+    """The breakers of one Ollama.
+
+    Attributes:
+        on_change: called whenever a breaker has moved.
+
+    Args:
+        slots: told whether to grant, for its ``backends``.
+        backends: names of the scheduler's backends behind this Ollama.
+        grace_s: how long calls that already wait go on waiting at an open breaker.
+        clock: monotonic seconds.
+        jitter: returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        slots: LocalSlots,
+        *,
+        backends: Iterable[str],
+        grace_s: float,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.breaker = Breaker()
+        self.grace_s = grace_s
+        self._models = ModelBreakers()
+        self._slots = slots
+        self._backends = tuple(backends)
+        self._clock = clock
+        self._jitter = jitter
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_change: list[Callable[[], None]] = []
+
+    @property
+    def probe_at(self) -> float:
+        """When Ollama is to be probed at the latest, on the clock; never while the breaker is not open."""
+        return self.breaker.probe_at if self.breaker.door is Door.OPEN else float("inf")
+
+    def shut_models(self) -> tuple[str, ...]:
+        """Returns the models that are not asked for now."""
+        return self._models.shut(self._clock())
+
+    def admit(self, model: str) -> None:
+        """Lets a call on.
+
+        Raises:
+            OllamaDown: the breaker is open.
+            ModelFailing: that of the model is.
+        """
+        if self.breaker.door is Door.OPEN:
+            raise self.down()
+        shut_s = self._models.shut_s(model, self._clock()) if model else None
+        if shut_s is not None:
+            raise ModelFailing(model, spread_retry_s(shut_s, self._jitter()))
+
+    def down(self) -> OllamaDown:
+        """Returns the refusal of a call at an open breaker."""
+        retry_s = spread_retry_s(self.breaker.retry_after_s(self._clock()), self._jitter())
+        return OllamaDown(self.breaker.why, breaker_open=True, retry_after_s=retry_s)
+
+    def ended(self, model: str, outcome: Outcome, status: int) -> None:
+        """Hears how a call ended that was on its way to Ollama."""
+        now = self._clock()
+        if outcome is Outcome.UPSTREAM_ERROR and (status >= 500 or status < 400):
+            if self._models.failed(model, now):
+                _log.warning("breaker.opened", model=model, reason="the model keeps failing")
+                self._changed()
+        else:
+            self._models.ended(model, ok=outcome is Outcome.OK)
+        if outcome in FAULTS or outcome is Outcome.OK:
+            self._told(lambda: self.breaker.ended(outcome, now))
+        elif outcome is Outcome.UPSTREAM_REFUSED:
+            self._told(lambda: self.breaker.dial_failed("it cannot be reached", now))
+
+    def probed(self, *, up: bool) -> None:
+        """Hears whether a probe was answered."""
+        now, breaker = self._clock(), self.breaker
+        if not up and breaker.door is not Door.OPEN:
+            self._told(lambda: breaker.dial_failed("it cannot be reached", now))
+        else:
+            self._told(lambda: breaker.probed(now, up=up, jitter=self._jitter()))
+
+    def _told(self, tell: Callable[[], None]) -> None:
+        """Tells the breaker, and the queue if the door has moved."""
+        before = self.breaker.door
+        tell()
+        door = self.breaker.door
+        if door is before:
+            return
+        _log.warning(f"breaker.{_EVENTS[door]}", reason=self.breaker.why)
+        for name in self._backends:
+            self._slots.set_door(name, granting=door is not Door.OPEN, trial=door is Door.HALF_OPEN)
+        if door is Door.OPEN and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.grace_s, self._send_away)
+        elif door is Door.CLOSED:
+            self._disarm()
+        self._changed()
+
+    def _changed(self) -> None:
+        for tell in self.on_change:
+            tell()
+
+    def _send_away(self) -> None:
+        """Ends the grace of those who wait, unless calls run again."""
+        self._timer = None
+        if self.breaker.door is Door.OPEN:
+            self._slots.evict(lambda _: True, self.down)
+        elif self.breaker.door is Door.HALF_OPEN:
+            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._send_away)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> None:
+        """Arms nothing any more."""
+        self._disarm()
+
+
+_EVENTS = {Door.OPEN: "opened", Door.HALF_OPEN: "half_opened", Door.CLOSED: "closed"}

@@ -1,0 +1,94 @@
+"""One call while it lives: how far it has come, and what its record is made from.
+
+Called by: ``engine.gateway``, which owns it; the status page reads it.
+"""
+
+from msgspec import Struct
+
+from gpushare.core.errors import GpushareError
+from gpushare.core.model import Call, Outcome, Phase, Principal, Record, Usage
+from gpushare.engine.held import HeldSlot
+from gpushare.engine.relay import Relay
+
+
+class LiveCall(Struct, eq=False, kw_only=True):
+    """One call while it lives: what the status page shows of it and what its record is made from.
+
+    Fits ``engine.ports.Progress``: the relay tells it how far the answer has come, and it tells the slot.
+    """
+
+    call: Call
+    who: Principal
+    request_id: str
+    tool: str
+    began: float
+    phase: Phase = Phase.REQUEST
+    outcome: Outcome | None = None
+    status: int = 0
+    admitted: bool = False
+    lease: HeldSlot | None = None
+    relay: Relay | None = None
+    queued_at: float | None = None
+    connect_s: float | None = None
+    first_s: float | None = None
+    usage: Usage = Usage()
+    delivered: bool = True
+    cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
+    sent_away: bool = False  # Ollama was too busy for it once
+
+    def sent(self) -> None:
+        """The request is on its way."""
+        self.phase = Phase.FIRST
+        if self.lease is not None:
+            self.lease.sent()
+
+    def first_byte(self) -> None:
+        """The first byte of the answer arrived."""
+        self.phase = Phase.DATA
+        if self.lease is not None:
+            self.lease.first_byte()
+
+    def answered(self, outcome: Outcome) -> None:
+        """The answer is decided: the slot is free from now on."""
+        self.outcome = outcome
+        if self.lease is not None:
+            self.lease.settle(outcome)
+
+    def record(self, now: float, wall: float) -> Record:
+        """Returns the final facts of the call."""
+        lease, relay = self.lease, self.relay
+        return Record(
+            request_id=self.request_id,
+            key_id=self.who.key_id,
+            owner=self.who.owner,
+            person=self.who.name,
+            tool=self.tool,
+            api=self.call.dialect,
+            route=self.call.endpoint.path,
+            model=self.call.model,
+            service=self.who.service,
+            phase=self.phase,
+            outcome=self.outcome or Outcome.INTERNAL_ERROR,
+            status=self.status,
+            ended_at=wall,
+            waited_s=self._waited_s(now),
+            connect_s=self.connect_s,
+            first_s=self.first_s,
+            total_s=now - self.began,
+            slot_s=lease.slot_s if lease else 0.0,
+            load_s=self.usage.load_s,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            records=relay.records if relay else 0,
+            bytes_out=relay.bytes_out if relay else 0,
+            swap=lease.swap if lease else False,
+            delivered=self.delivered,
+            suspect=self.usage.suspect,
+            admitted=self.admitted,
+        )
+
+    def _waited_s(self, now: float) -> float | None:
+        """Returns the seconds in the queue, also of a call that gave up there."""
+        if self.lease is not None:
+            return self.lease.waited_s
+        return None if self.queued_at is None else now - self.queued_at
