@@ -64,7 +64,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     clock = time.monotonic
     slots = _make_slots(config, ring, life)
     stats = Stats()
-    store = _make_store(config, folder, stats, life)
+    store = _make_store(config, folder, slots, stats, life)
     health = _make_health(config, slots, life)
     monitor = _make_monitor(config, ollama, slots, health, life)
     monitor.on_models.append(stats.know)
@@ -142,7 +142,7 @@ def _make_slots(config: Config, ring: KeyRing, life: Life) -> LocalSlots:
     return slots
 
 
-def _make_store(config: Config, folder: Path, stats: Stats, life: Life) -> Store:
+def _make_store(config: Config, folder: Path, slots: LocalSlots, stats: Stats, life: Life) -> Store:
     store = Store(folder / LEDGER, keep_s=config.ledger.keep, report=_report)
     life.on_reload.append(lambda new: store.set_keep(new.ledger.keep))
 
@@ -151,7 +151,9 @@ def _make_store(config: Config, folder: Path, stats: Stats, life: Life) -> Store
         make_private_dir(folder)
         await store.open()
         try:
-            stats.restore(await store.calls(time.time() - DAY_S), last=await store.last_calls())
+            calls = await store.calls(time.time() - DAY_S)
+            stats.restore(calls, last=await store.last_calls())
+            slots.remember(calls)
         except LedgerUnavailable:
             _log.warning("ledger.unread")
 

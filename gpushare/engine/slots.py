@@ -27,7 +27,7 @@ from gpushare.core.errors import (
     spread_retry_s,
 )
 from gpushare.core.keys import OwnerTerms
-from gpushare.core.model import Call, Lane, Outcome, Principal
+from gpushare.core.model import Call, Lane, Outcome, Principal, Record
 from gpushare.core.reasons import Reasons
 from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
@@ -261,6 +261,19 @@ class LocalSlots:
         for backend in backends:
             self._scheduler.set_resident(backend, models, self._clock())
         self.pump()
+
+    def remember(self, calls: Iterable[Record]) -> None:
+        """Learns from calls of earlier processes what calls cost and how long they take, oldest first."""
+        scheduler = self._scheduler
+        for call in calls:
+            if call.outcome is not Outcome.OK or not call.slot_s:
+                continue
+            ticket = Ticket(id="", owner=call.owner, service=call.service, model=call.model)
+            scheduler.costs.learn(call.owner, call.model, call.slot_s)
+            scheduler.habits.took(ticket, call.slot_s)
+            if call.swap and call.load_s:
+                scheduler.habits.loaded(call.model, call.load_s)
+                scheduler.learn_load(call.model, call.load_s)
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Remembers how long loading a model took."""

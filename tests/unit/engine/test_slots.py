@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
@@ -24,6 +25,7 @@ from gpushare.core.scheduler import Params, Scheduler, Ticket
 from gpushare.core.views import Delay, Reason
 from gpushare.engine.held import HeldSlot
 from gpushare.engine.slots import LocalSlots, QueueLimits
+from tests.unit.records import CALL
 
 
 class Clock:
@@ -483,3 +485,16 @@ async def test_a_picture_says_why_an_estimate_grew() -> None:
     assert reason == Reason(delay=Delay.LONGER, owner="a")
     release.set()
     await asyncio.gather(*tasks)
+
+
+async def test_what_earlier_processes_served_is_remembered() -> None:
+    """After a restart the first estimate rests on what calls took before it; failures teach nothing."""
+    bench = Bench()
+    call_before = replace(CALL, owner="a", model="m", slot_s=8.0, load_s=None)
+    loads = replace(call_before, swap=True, load_s=30.0)
+    failed = replace(call_before, slot_s=500.0, outcome=Outcome.UPSTREAM_RESET)
+    bench.slots.remember([*[call_before] * 5, loads, failed])
+    assert bench.scheduler.knows_cost("m")
+    ticket = Ticket(id="t", owner="a", service=Service.INTERACTIVE, model="m")
+    assert bench.scheduler.habits.usual_s(ticket) == pytest.approx(8.0)
+    assert bench.scheduler.habits.usual_load_s("m") == pytest.approx(30.0)
