@@ -1,12 +1,6 @@
 // Keeps a page up to date: parts come over /events, times are counted here.  docs/api.md describes the events.
 "use strict";
 (() => {
-  const root = document.documentElement;
-  const $ = (id) => document.getElementById(id);
-  const recall = (name) => { try { return localStorage.getItem(name); } catch (e) { return null; } };
-  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch (e) { /* no storage: forget */ } };
-  root.dataset.theme = recall("theme") || "";
-
   // The words of core/wording.py.
   const two = (a, unit, b, small) => `${a} ${unit}` + (b ? ` ${b} ${small}` : "");
   const duration = (seconds) => {
@@ -29,6 +23,12 @@
     return s < 172800 ? `in ${Math.floor(s / 3600)} h` : "not by itself";
   };
   if (typeof module === "object") { module.exports = { duration, estimate, within, left }; return; }
+
+  const root = document.documentElement;
+  const $ = (id) => document.getElementById(id);
+  const recall = (name) => { try { return localStorage.getItem(name); } catch (e) { return null; } };
+  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch (e) { /* no storage: forget */ } };
+  root.dataset.theme = recall("theme") || "";
 
   let ahead = null; // seconds by which the server's clock is ahead of ours, once known
   const count = (part) => {

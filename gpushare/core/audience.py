@@ -4,6 +4,7 @@ Called by: ``core.status``, for everything it shows.  Rules: this is the only pl
 denied here never reaches a template, a stream or a document.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,6 +44,10 @@ class Audience:
         if self.who is None:
             return ("nobody",)
         return (self.who.role, self.people, *self.who.models)
+
+    def own(self, owners: Collection[str]) -> str:
+        """Returns the viewer's owner if it is among these, else nothing."""
+        return self.who.owner if self.who is not None and self.who.owner in owners else ""
 
     def is_own(self, owner: str) -> bool:
         """Whether a call of this owner is the viewer's own."""

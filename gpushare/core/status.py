@@ -53,7 +53,10 @@ def document(picture: Picture, audience: Audience, starts_in_s: float | None = N
 
 
 class Showing:
-    """One picture, shown to any number of viewers."""
+    """One picture, shown to any number of viewers.
+
+    A row is made once for all viewers of a kind, and once more for whoever it is about.
+    """
 
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
@@ -66,6 +69,8 @@ class Showing:
         self._day_s = sum(row.slot_s for row in picture.day.persons)
         self._persons = {row.person: row for row in picture.day.persons}
         self._rows: dict[Hashable, Rows] = {}
+        self._running: dict[Hashable, Running] = {}
+        self._waiting: dict[Hashable, Waiting] = {}
         self._models: dict[Hashable, tuple[Model, ...]] = {}
 
     def document(self, audience: Audience, starts_in_s: float | None) -> Document:
@@ -103,8 +108,7 @@ class Showing:
 
     def queue_scope(self, audience: Audience) -> Hashable:
         """Returns what viewers have in common to whom ``rows`` are the same."""
-        own = audience.who.owner if audience.who and audience.who.owner in self._involved else ""
-        return audience.kind, own
+        return audience.kind, audience.own(self._involved)
 
     def rows(self, audience: Audience) -> Rows:
         """Returns the running and the waiting calls."""
@@ -112,10 +116,23 @@ class Showing:
         if scope not in self._rows:
             queue = self.picture.queue
             self._rows[scope] = Rows(
-                running=tuple(_running(self.picture, row, audience) for row in queue.running),
-                waiting=tuple(_waiting(self.picture, row, audience) for row in queue.waiting),
+                running=tuple(self._running_row(row, audience) for row in queue.running),
+                waiting=tuple(self._waiting_row(row, audience) for row in queue.waiting),
             )
         return self._rows[scope]
+
+    def _running_row(self, row: RunningView, audience: Audience) -> Running:
+        key = row.id, audience.kind, audience.own({row.owner})
+        if key not in self._running:
+            self._running[key] = _running(self.picture, row, audience)
+        return self._running[key]
+
+    def _waiting_row(self, row: WaitingView, audience: Audience) -> Waiting:
+        owners = {row.owner, row.reason.owner} if row.reason else {row.owner}
+        key = row.id, audience.kind, audience.own(owners)
+        if key not in self._waiting:
+            self._waiting[key] = _waiting(self.picture, row, audience)
+        return self._waiting[key]
 
     def models(self, audience: Audience) -> tuple[Model, ...]:
         """Returns the models in memory."""
@@ -126,8 +143,7 @@ class Showing:
 
     def day_scope(self, audience: Audience) -> Hashable:
         """Returns what viewers have in common to whom ``day`` is the same."""
-        own = audience.who.name if audience.who and audience.who.name in self._persons else ""
-        return audience.kind, own
+        return audience.kind, audience.who.name if audience.who and audience.who.name in self._persons else ""
 
     def day(self, audience: Audience) -> LastDay:
         """Returns the last 24 hours."""

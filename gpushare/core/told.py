@@ -1,16 +1,17 @@
 """The times people were told, kept for as long as they still hold.
 
-Owns: what was told last, for each thing that was told a time.  Called by: whatever shows the queue.
+Owns: what was told last, for each thing that was told a time.  Called by: ``web.pages.look``.
 
 Rules: an estimate is made anew at every look and trembles; what people read must not.  A told instant stays
 until the new estimate is off by more than the words would show.  One that has passed ("any moment") stays
 until the new one is clearly later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 STEP_S = 4.0  # below a minute the words go in steps of 5 s
 STEP_PART = 0.1  # further away they are coarser
+FOUND_S = 5.0  # for so long a newcomer is told what was found last
 SOON_S = 8.0  # what passed does not come back as "in a few seconds"
 
 
@@ -45,3 +46,30 @@ def _holds(left_s: float, eta_s: float) -> bool:
     if left_s <= 0:
         return eta_s < SOON_S
     return abs(left_s - eta_s) <= max(STEP_S, STEP_PART * eta_s)
+
+
+class Newcomers:
+    """When a call that is not there yet would start, for each kind of caller.
+
+    To find it out, the queue is played forward: what was found holds for a moment, and counts down meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._told = Told()
+        self._found: dict[str, tuple[float, float | None]] = {}
+
+    def left_s(self, who: str, now: float, find: Callable[[], float | None]) -> float | None:
+        """Returns the seconds left to the told instant, 0 for at once, None where nobody knows.
+
+        Args:
+            who: whose call it would be.
+            now: seconds since 1970.
+            find: returns what is expected now.
+        """
+        found_at, eta_s = self._found.get(who, (float("-inf"), None))
+        if not 0 <= now - found_at < FOUND_S:
+            found_at, eta_s = self._found[who] = now, find()
+        if not eta_s:
+            self._told.left_s(who, None, now)
+            return eta_s
+        return self._told.left_s(who, eta_s - (now - found_at), now)

@@ -19,7 +19,7 @@ from gpushare.core.keys import KeyRing
 from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
-from gpushare.core.told import Told
+from gpushare.core.told import Newcomers, Told
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.health import Health
@@ -55,8 +55,8 @@ class Parts:
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
     config_rejected: bool = False  # what is on disk has mistakes, so the settings and keys from before hold
-    told_calls: Told = field(default_factory=Told)
-    told_newcomers: Told = field(default_factory=Told)
+    told: Told = field(default_factory=Told)  # the times of waiting calls
+    newcomers: Newcomers = field(default_factory=Newcomers)
     clock: Callable[[], float] = time.monotonic
     _offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

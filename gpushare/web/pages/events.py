@@ -18,7 +18,9 @@ def opening(retry_ms: int) -> bytes:
 
 def data(text: str) -> bytes:
     """Returns one line of data."""
-    return b"data: %b\n" % _ENDS.sub(" ", text).encode()
+    if "\n" in text or "\r" in text:
+        text = _ENDS.sub(" ", text)
+    return b"data: %b\n" % text.encode()
 
 
 def part(rev: str, name: str, line: bytes) -> bytes:

@@ -23,6 +23,7 @@ import structlog
 from gpushare.core import wording
 from gpushare.core.document import Document
 from gpushare.core.errors import Overloaded, spread_retry_s
+from gpushare.core.keys import KeyRing
 from gpushare.core.model import Principal
 from gpushare.core.picture import Progress
 from gpushare.core.stats import Day
@@ -86,11 +87,13 @@ class Seat:
     view: str
     who: Principal | None
     as_json: bool
+    ring: KeyRing | None = None
     viewers: list[Viewer] = field(default_factory=list)
     lines: dict[str, bytes] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     page: dict[str, object] = field(default_factory=dict)
     sentence: str = ""
+    written: tuple[Hashable, bytes] = (None, b"")
     document: Document | None = None
     looked_at: float = float("-inf")
     empty_since: float | None = None
@@ -257,9 +260,12 @@ class Hub:
         if seat.who is None:
             welcome = self._parts.config.status.anonymous != "off"
         else:
-            current = self._parts.ring.principal(seat.who.key_id, datetime.now(UTC))
-            welcome = current is not None and current.role is seat.who.role
-            seat.who = current or seat.who
+            ring, today = self._parts.ring, datetime.now(UTC)
+            welcome = ring.active(seat.who.key_id, today)
+            if welcome and seat.ring is not ring:
+                current = ring.principal(seat.who.key_id, today)
+                welcome = current is not None and current.role is seat.who.role
+                seat.who, seat.ring = current or seat.who, ring
         if not welcome:
             self._dismiss(seat, "signed-out")
         return not welcome
@@ -303,8 +309,7 @@ class Hub:
         """Writes to a viewer what it does not know yet, if it has taken what it was told before."""
         if self._is_stuck(viewer, look.now):
             return
-        rev = self._rev(seat)
-        news = [(name, line) for name, line in seat.lines.items() if viewer.told.get(name) is not line]
+        news = tuple(name for name, line in seat.lines.items() if viewer.told.get(name) is not line)
         say = None
         if not viewer.told:
             viewer.said = seat.sentence
@@ -313,11 +318,19 @@ class Hub:
             viewer.said_at = look.now
         if not news and say is None and look.now - viewer.told_at < HEARTBEAT_S:
             return
-        about = {"now": round(look.wall, 1), "build": self._build, "say": say, **seat.page}
-        pieces = [events.part(rev, name, line) for name, line in news]
-        viewer.sink.write(b"".join([*pieces, events.meta(rev, about)]))
-        viewer.told.update(news)
+        viewer.sink.write(self._written(seat, news, say, look))
+        viewer.told.update(seat.lines)
         viewer.told_at = look.now
+
+    def _written(self, seat: Seat, news: tuple[str, ...], say: str | None, look: Look) -> bytes:
+        """Returns events as they go out; the viewers of a seat mostly need the same ones."""
+        key = self._round, news, say
+        if seat.written[0] != key:
+            rev = self._rev(seat)
+            about = {"now": round(look.wall, 1), "build": self._build, "say": say, **seat.page}
+            parts = [events.part(rev, name, seat.lines[name]) for name in news]
+            seat.written = key, b"".join([*parts, events.meta(rev, about)])
+        return seat.written[1]
 
     def _is_stuck(self, viewer: Viewer, now: float) -> bool:
         """Whether a viewer has not taken everything yet; one that takes nothing for long is dropped."""

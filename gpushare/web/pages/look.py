@@ -34,14 +34,13 @@ class Look:
         self.now = parts.monotonic()
         self.wall = parts.wall(self.now)
         self._parts = parts
-        self._left_s: dict[str, float | None] = {}
         queue = parts.slots.snapshot()
         picture = Picture(
             now=self.now,
             wall=datetime.fromtimestamp(self.wall, UTC),
             host=parts.host,
             version=__version__,
-            queue=told(queue, parts.told_calls, self.wall),
+            queue=told(queue, parts.told, self.wall),
             ollama=parts.monitor.view,
             day=day or parts.stats.day(self.wall),
             max_waiting=parts.config.queue.max_waiting,
@@ -73,18 +72,12 @@ class Look:
 
         0 means at once; an instant that was told and has passed is below 0.
         """
-        newcomer = self.newcomer(who)
-        if newcomer not in self._left_s:
-            self._left_s[newcomer] = self._forecast(who or ANONYMOUS, newcomer)
-        return self._left_s[newcomer]
+        return self._parts.newcomers.left_s(self.newcomer(who), self.wall, lambda: self._forecast(who))
 
-    def _forecast(self, who: Principal, newcomer: str) -> float | None:
+    def _forecast(self, who: Principal | None) -> float | None:
         loaded = self._parts.monitor.view.loaded
         model = canonical_model(loaded[0].name) if loaded else ""
-        eta_s = self._parts.slots.forecast_new(who, model).eta_s
-        if not eta_s:
-            return eta_s
-        return self._parts.told_newcomers.left_s(newcomer, eta_s, self.wall)
+        return self._parts.slots.forecast_new(who or ANONYMOUS, model).eta_s
 
 
 def progress_now(parts: Parts, now: float) -> dict[str, Progress]:

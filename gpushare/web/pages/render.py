@@ -14,7 +14,7 @@ import jinja2
 import msgspec
 from aiohttp import web
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gpushare import __version__
 from gpushare.core import wording
@@ -33,7 +33,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 
-NAVIGATION = (("/status", "Status"), ("/connect", "Connect"))
+NAVIGATION = (("/status", "Status"), ("/connect", "Connect"), ("/me", "My usage"))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,13 +62,13 @@ class MessagePage(Page):
 @jinja2.pass_context
 def _since(context: Context, then: datetime) -> Markup:
     """Returns how long ago an instant was; counted on by the page's script."""
-    return _counted(context, then, Markup('data-since="{}"'), wording.duration, past=True)
+    return _counted(context, then, "data-since", wording.duration, past=True)
 
 
 @jinja2.pass_context
 def _until(context: Context, then: datetime) -> Markup:
     """Returns when something starts; counted on by the page's script."""
-    return _counted(context, then, Markup('data-until="{}"'), wording.estimate, past=False)
+    return _counted(context, then, "data-until", wording.estimate, past=False)
 
 
 @jinja2.pass_context
@@ -78,7 +78,7 @@ def _within(context: Context, then: datetime) -> Markup:
     def words(seconds: float) -> str:
         return wording.within(wording.estimate(seconds))
 
-    return _counted(context, then, Markup('data-until="{}" data-in'), words, past=False)
+    return _counted(context, then, "data-in data-until", words, past=False)
 
 
 @jinja2.pass_context
@@ -93,18 +93,18 @@ def _left(context: Context, text: str) -> Markup:
         then = datetime.fromisoformat(text)
     except ValueError:
         return Markup()
-    return _counted(context, then.astimezone(UTC), Markup('data-left="{}"'), wording.left, past=False)
+    return _counted(context, then.astimezone(UTC), "data-left", wording.left, past=False)
 
 
 def _counted(
-    context: Context, then: datetime, mark: Markup, words: Callable[[float], str], *, past: bool
+    context: Context, then: datetime, mark: str, words: Callable[[float], str], *, past: bool
 ) -> Markup:
     """Returns an element that knows its instant; it has words where the reader has no script (``now``)."""
     text, now = "", context.get("now")
     if now is not None:
         seconds = (now - then).total_seconds()
         text = words(seconds if past else -seconds)
-    return Markup("<span {}>{}</span>").format(mark.format(int(then.timestamp())), text)
+    return Markup(f'<span {mark}="{int(then.timestamp())}">{escape(text)}</span>')  # noqa: S704 - escaped
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -9,7 +9,6 @@ all that readers without scripts get, and ``static/live.js``, which counts on an
 empty.  That is the only difference between the two ways a section is rendered.
 """
 
-import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,9 +27,6 @@ from gpushare.core.you import Card, card
 from gpushare.web.pages.look import Look
 
 MOST_PEOPLE = 8  # of the last day; the others are one row
-
-_TABLE_LINES = re.compile(r"\s*\n\s*(?=</?t)")  # spaces between the tags of a table are nothing
-_LINES = re.compile(r"\s*\n\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +106,9 @@ class Renderer:
     def render(self, section: Section, content: object, now: datetime | None = None) -> Markup:
         """Returns the inside of a section's element on one line; ``now`` puts its instants into words."""
         template = self._environment.get_template(f"_{section.name}.html")
-        html = _TABLE_LINES.sub("", template.render(part=content, now=now))
-        return Markup(_LINES.sub(" ", html).strip())  # noqa: S704 - the template has escaped it
+        line = b" ".join(template.render(part=content, now=now).encode().split())
+        line = line.replace(b"> <t", b"><t").replace(b"> </t", b"></t")  # within tables spaces are nothing
+        return Markup(line.decode())  # noqa: S704 - the template has escaped what it shows
 
     def first_paint(self, look: Look, audience: Audience, view: str) -> Mapping[str, Markup]:
         """Returns the sections of a page, by name, as it first shows them."""

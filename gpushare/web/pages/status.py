@@ -13,6 +13,7 @@ from markupsafe import Markup
 from gpushare.core import wording
 from gpushare.core.errors import KeyMissing
 from gpushare.web.callers import base_url
+from gpushare.web.pages.cancel import told
 from gpushare.web.pages.look import Look
 from gpushare.web.pages.render import Page, json_answer, plain_page, render
 from gpushare.web.pages.sections import RENDERER, head, you
@@ -24,11 +25,15 @@ REFRESH_S = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage(Page):
-    """What ``status.html`` uses; ``refresh_s`` is 0 while a viewer without scripts pauses."""
+    """What ``status.html`` uses.
+
+    ``refresh_s`` is 0 while a viewer without scripts pauses; ``told`` is what came of the form that led here.
+    """
 
     sections: Mapping[str, Markup]
     now: datetime
     refresh_s: int
+    told: str
 
 
 async def status_page(request: web.Request) -> web.Response:
@@ -50,6 +55,7 @@ async def status_page(request: web.Request) -> web.Response:
         view="status",
         sections=request.app[RENDERER].first_paint(look, audience, "status"),
         now=look.showing.picture.wall,
+        told=told(request),
         refresh_s=0 if "paused" in request.query else REFRESH_S,
     )
     return render(request, "status.html", page)

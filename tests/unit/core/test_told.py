@@ -1,9 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpushare.core import wording
-from gpushare.core.told import Told
+from gpushare.core.told import Newcomers, Told
 
 NOW = 1_795_000_000.0
 
@@ -60,3 +62,31 @@ def test_what_is_told_is_never_far_from_what_is_expected(estimates: list[float])
         left_s = told.left_s("a", eta_s, NOW + second)
         assert left_s is not None
         assert abs(left_s - eta_s) <= max(4.0, eta_s / 10) + 0.5 or (left_s <= 0 and eta_s < 8)
+
+
+def test_newcomers_are_looked_up_now_and_then() -> None:
+    """What was found for a newcomer holds for a moment and counts down; each kind of caller has its own."""
+    newcomers = Newcomers()
+    looked: list[float] = []
+
+    def find(eta_s: float) -> Callable[[], float]:
+        def look() -> float:
+            looked.append(eta_s)
+            return eta_s
+
+        return look
+
+    assert newcomers.left_s("alice", NOW, find(60.0)) == 60
+    assert newcomers.left_s("alice", NOW + 3, find(1.0)) == 57
+    assert newcomers.left_s("bob", NOW + 3, find(20.0)) == 20
+    assert newcomers.left_s("alice", NOW + 6, find(30.0)) == 30
+    assert looked == [60.0, 20.0, 30.0]
+
+
+@pytest.mark.parametrize("eta_s", [None, 0.0])
+def test_at_once_and_nobody_knows_are_no_instants(eta_s: float | None) -> None:
+    """Neither counts down, and neither keeps what was told before."""
+    newcomers = Newcomers()
+    newcomers.left_s("alice", NOW, lambda: 25.0)
+    assert newcomers.left_s("alice", NOW + 5, lambda: eta_s) == eta_s
+    assert newcomers.left_s("alice", NOW + 10, lambda: 27.0) == 27

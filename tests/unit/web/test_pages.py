@@ -111,7 +111,7 @@ async def test_page_has_the_landmarks(site: Site) -> None:
 async def test_page_renews_itself_until_paused(site: Site) -> None:
     """Without a script the page reloads every ten seconds, and a link stops that."""
     _, _, page = await site.get("/status")
-    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page
+    assert '<noscript><meta http-equiv="refresh" content="10; url=/status"></noscript>' in page
     _, _, page = await site.get("/status?paused")
     assert "http-equiv" not in page
 

@@ -11,7 +11,7 @@ from gpushare.core.model import ResidentModel
 from gpushare.core.picture import OllamaView
 from gpushare.core.stats import LastCall
 from tests.unit import records
-from tests.unit.web.site import HOSTILE, Site, open_site, text_of
+from tests.unit.web.site import HOSTILE, Site, open_site, tags, text_of
 
 
 async def seen(site: Site, part: str, who: str = "alice") -> str:
@@ -57,7 +57,24 @@ async def test_a_card_for_one_request(site: Site) -> None:
         )
     )
     assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
-    assert (await seen(site, "you")).endswith("· your share today 100 % Why am I waiting?")
+    assert (await seen(site, "you")).endswith("· your share today 100 % Cancel this request Why am I waiting?")
+
+
+async def test_only_own_requests_can_be_cancelled(site: Site) -> None:
+    """The card has a form for each of the viewer's requests, and the page no other."""
+    for who, ids in (("alice", ["r_3"]), ("bob", ["r_1"]), ("", [])):
+        _, _, page = await site.get("/status", who)
+        assert [attrs["value"] for _, attrs in tags(page) if attrs.get("name") == "id"] == ids
+        forms = [attrs["action"] for tag, attrs in tags(page) if tag == "form"]
+        assert forms == (["/me/cancel"] if ids else ["/login"])
+
+
+async def test_the_page_says_what_came_of_a_form(site: Site) -> None:
+    """After a request was cancelled the page says so once, not at every renewal."""
+    _, _, page = await site.get("/status?cancelled=yes", "alice")
+    assert "The request is cancelled." in text_of(page)
+    assert 'content="10; url=/status"' in page
+    assert "cancelled" not in text_of((await site.get("/status", "alice"))[2])
 
 
 async def test_a_card_for_several_requests(site: Site) -> None:
