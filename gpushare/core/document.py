@@ -113,7 +113,10 @@ class PersonShare(Struct, frozen=True, kw_only=True):
 
 
 class LastDay(Struct, frozen=True, kw_only=True):
-    """The last 24 hours; ``swaps_context`` is not measured yet."""
+    """The last 24 hours; ``swaps_context`` is not measured yet.
+
+    ``wait_p95_by_hour_s`` is what 95 % of the calls of each hour waited at most, the current hour last.
+    """
 
     requests: int
     wait_p50_s: float | None
@@ -121,6 +124,7 @@ class LastDay(Struct, frozen=True, kw_only=True):
     swaps: int
     people: tuple[PersonShare, ...]
     swaps_context: int | None = None
+    wait_p95_by_hour_s: tuple[float | None, ...] = ()
 
 
 class LastRequest(Struct, frozen=True, kw_only=True):

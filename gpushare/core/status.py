@@ -270,6 +270,7 @@ def _last_day(day: Day, people: tuple[PersonShare, ...]) -> LastDay:
         wait_p95_s=_rounded(day.wait_p95_s),
         swaps=day.swaps,
         people=people,
+        wait_p95_by_hour_s=tuple(_rounded(hour) for hour in day.hours),
     )
 
 

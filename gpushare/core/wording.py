@@ -95,6 +95,15 @@ def at_most(seconds: float) -> str:
     return duration(math.ceil(seconds))
 
 
+def waits_by_hour(hours: Sequence[float | None]) -> list[str]:
+    """Returns what each hour's bar says, the current hour last; empty for an hour without waits."""
+    ages = range(len(hours) - 1, -1, -1)
+    when = ["this hour" if not age else f"{age} h ago" for age in ages]
+    return [
+        "" if wait is None else f"{at_most(wait)} ({then})" for wait, then in zip(hours, when, strict=True)
+    ]
+
+
 def size(count: int) -> str:
     """Returns bytes as graphics cards are sold, so that a card of 24 GB has 24.0: ``19.8 GB``."""
     return f"{count / 1024**3:.1f} GB"

@@ -107,7 +107,7 @@ def _counted(
     return Markup(f'<span {mark}="{int(then.timestamp())}">{escape(text)}</span>')  # noqa: S704 - escaped
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., str | list[str]]] = {
     "at_most": wording.at_most,
     "duration": wording.duration,
     "left": _left,
@@ -117,6 +117,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "since": _since,
     "size": wording.size,
     "until": _until,
+    "waits_by_hour": wording.waits_by_hour,
     "within": _within,
 }
 
@@ -140,8 +141,8 @@ def setup_templates(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        filters=FILTERS,
     )
+    environment.filters.update(FILTERS)
     environment.globals.update(asset=asset, build=build)
     return environment
 

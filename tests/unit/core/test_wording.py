@@ -184,3 +184,8 @@ def test_places_are_ordinals(count: int, words: str) -> None:
 def test_what_ends_by_itself_is_told_roughly(seconds: float, words: str) -> None:
     """When a model unloads needs no seconds; one that Ollama keeps for ever is said to stay."""
     assert wording.left(seconds) == words
+
+
+def test_each_hour_says_when_it_was() -> None:
+    """A bar of the last day has words: how long, and how long ago."""
+    assert wording.waits_by_hour([3.2, None, 21.0]) == ["4 s (2 h ago)", "", "21 s (this hour)"]

@@ -1,5 +1,6 @@
 """What each part of the status page says, in every state it can be in."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -57,7 +58,9 @@ async def test_a_card_for_one_request(site: Site) -> None:
         )
     )
     assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
-    assert (await seen(site, "you")).endswith("· your share today 100 % Cancel this request Why am I waiting?")
+    assert (await seen(site, "you")).endswith(
+        "· your share today 100 % Cancel this request Why am I waiting?"
+    )
 
 
 async def test_only_own_requests_can_be_cancelled(site: Site) -> None:
@@ -171,6 +174,20 @@ async def test_many_people_are_summed_up(site: Site) -> None:
     assert [f"p{number:02} " in shown for number in (14, 7, 6)] == [True, True, False]
     assert "alice (you) 1 min 1 % 1 request" in shown
     assert "5 others 20 min 19 % 5 requests" in shown
+
+
+async def test_the_last_day_is_drawn(site: Site) -> None:
+    """The waits of each hour are bars with words, and a sentence for those who do not see them."""
+    now = site.parts.wall(site.parts.monotonic())
+    for hours, waited_s in ((2, 20.0), (0, 3.0)):
+        call = msgspec.structs.replace(records.CALL, ended_at=now - 3600 * hours, waited_s=waited_s)
+        site.parts.stats.record(call)
+    _, _, page = await site.get("/status", "alice")
+    chart = next(attrs for tag, attrs in tags(page) if tag == "svg" and "bars" in (attrs["class"] or ""))
+    assert re.fullmatch(
+        r"What 95 % waited at most, hour by hour: now \d s, longest \d\d s", chart["aria-label"] or ""
+    )
+    assert re.search(r"<title>\d\d s \(2 h ago\)</title>.*<title>\d s \(this hour\)</title>", page)
 
 
 @pytest.mark.parametrize(
