@@ -6,9 +6,11 @@ Called by: ``gpushare serve``.
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -21,6 +23,8 @@ from gpushare.edge import logs
 from gpushare.edge.files import KeyFile, hold_state
 from gpushare.edge.systemd import take_listeners, take_notifier
 
+DESCRIPTORS = 8192
+"""What all connections, the calls behind them and everything else need; systemd's unit sets the same."""
 GC_THRESHOLD = 50_000  # allocations between young collections: fewer pauses on the path of a token
 
 _log = structlog.get_logger()
@@ -70,6 +74,7 @@ def serve(config: Config, key_file: KeyFile, read: Read) -> None:
         StateInUse: another server uses the state directory.
     """
     logs.configure(config.log)
+    _raise_descriptor_limit()
     with hold_state(key_file.path.parent), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, key_file, read))
 
@@ -121,6 +126,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def _raise_descriptor_limit() -> None:
+    """Allows as many descriptors as are ever needed, where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft < wanted:
+        with suppress(OSError, ValueError):  # a filter of system calls may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _quiet_collector() -> None:

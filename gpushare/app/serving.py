@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from aiohttp import web
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
 from gpushare.app.keys import KeyKeeper, watch_keys
@@ -25,8 +24,8 @@ from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
 from gpushare.edge.tls import renew, server_context
 from gpushare.web.connections import make_listener, tune_listener
+from gpushare.web.listening import ClientSite
 from gpushare.web.parts import Parts
-from gpushare.web.secure import SecureSite
 from gpushare.web.server import ClientRunner, make_runner
 from gpushare.web.sessions import Sessions
 
@@ -136,7 +135,7 @@ async def running(
         listeners = handed_over or [make_listener(host, port)]
         address, at_port = listeners[0].getsockname()[:2]
         for listener in listeners:
-            await _site(runner, listener, tls).start()
+            await ClientSite(runner, listener, backlog=BACKLOG, tls=tls).start()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(run()) for run in life.tasks]
             yield Running(parts, life, runner, address, at_port, handed_over=bool(handed_over))
@@ -162,12 +161,6 @@ def _tls(config: Config, life: Life) -> ssl.SSLContext | None:
     context = server_context(server.tls_cert, server.tls_key)
     life.on_reload.append(lambda new: renew(context, new.server.tls_cert, new.server.tls_key))
     return context
-
-
-def _site(runner: ClientRunner, listener: socket.socket, tls: ssl.SSLContext | None) -> web.BaseSite:
-    if tls is None:
-        return web.SockSite(runner, listener, backlog=BACKLOG)
-    return SecureSite(runner, listener, context=tls, backlog=BACKLOG)
 
 
 def _session_secret(config: Config, folder: Path) -> bytes | None:

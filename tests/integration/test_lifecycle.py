@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +16,21 @@ import pytest
 
 from gpushare.core.keys import KeyRing
 from gpushare.sim import State
-from tests.conformance.tools import ROOT, SERVE, body_of, busy, calls, error_of, frames
+from tests.conformance.tools import (
+    ROOT,
+    SERVE,
+    body_of,
+    busy,
+    calls,
+    dial,
+    error_of,
+    frames,
+    head,
+    served,
+)
 from tests.harness import Gate, chat, gateway
-from tests.integration.process import process, streaming
+from tests.integration.process import PEOPLE, process, streaming
+from tests.unit.web.wire import statuses
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
@@ -88,6 +102,36 @@ async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert child.returncode == 1
     assert f"cannot listen on {address}" in said.decode()
     assert "Traceback" not in said.decode()
+
+
+async def test_without_descriptors_new_connections_wait(tmp_path: Path) -> None:
+    """F33: who cannot be taken waits in the kernel, running answers go on, and the log is not flooded."""
+    async with streaming(tmp_path, '[gpu]\nbackend = "none"\n') as (server, client, entry, running):
+        held = [int(name) for name in os.listdir(f"/proc/{server.process.pid}/fd")]  # noqa: PTH208
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (max(held) + 6, max(held) + 6))
+        async with AsyncExitStack() as stack:
+            silent = [await stack.enter_async_context(dial(server.port)) for _ in range(20)]
+            waiting = await stack.enter_async_context(dial(server.port))
+            await waiting.send(head("GET", "/healthz", "Connection: close"))
+            await server.said("library.reported")
+            entry.resume()
+            assert (await asyncio.shield(running))[2] == bytes(entry.answer)
+            for wire in silent:
+                wire.close()
+            assert statuses(await waiting.rest()) == [200]
+        assert (await client.ask("/api/chat", chat(), "bob"))[0] == 200
+        reports = [line for line in server.log if line["event"] == "library.reported"]
+        assert len(reports) <= 5
+        server.terminate()
+        assert await server.process.wait() == 0
+
+
+async def test_as_many_descriptors_are_allowed_as_are_needed(tmp_path: Path) -> None:
+    """F33: the limit of a login shell, which is meant for other programs, is raised."""
+    code = "import os, resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))\n"
+    inside = (sys.executable, "-c", f"{code}os.execv(sys.argv[1], sys.argv[1:])")
+    async with served(tmp_path, "http://127.0.0.1:9", people=PEOPLE, inside=inside) as server:
+        assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
 
 
 # --- the key file -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from gpushare.core.config import Config, Metrics, Server, Status
 from tests.unit.web.site import Site, open_site
 from tests.unit.web.wire import Bench
 
-ON_EVERY_LOOP = {"test_protocol.py", "test_secure.py", "test_transport.py"}
+ON_EVERY_LOOP = {"test_protocol.py", "test_listening.py", "test_transport.py"}
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 

@@ -14,7 +14,7 @@ from gpushare.core.errors import GpushareError
 from gpushare.core.model import Dialect
 from gpushare.web.answers import refusal
 from gpushare.web.connections import ConnectionLimits, Connections, make_listener
-from gpushare.web.secure import SecureSite
+from gpushare.web.listening import ClientSite
 from gpushare.web.server import ClientRunner, make_runner
 from gpushare.web.transport import read_body
 
@@ -60,10 +60,7 @@ class Bench:
         await self._runner.setup()
         listener = make_listener("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
-        site = web.SockSite(self._runner, listener)
-        if self.tls is not None:
-            site = SecureSite(self._runner, listener, context=self.tls, backlog=128)
-        await site.start()
+        await ClientSite(self._runner, listener, tls=self.tls).start()
 
     async def stop(self) -> None:
         for wire in self._wires:
