@@ -240,7 +240,9 @@ async def test_our_headers_come_beside_ollamas(gate: Gate) -> None:
     assert (status, headers["X-Request-Id"]) == (404, headers["X-Gpushare-Request"])
 
 
-QUEUE_OF_200 = '[queue]\nmax_waiting = 400\nmax_waiting_per_person = 400\nmax_wait = "10h"'
+QUEUE_OF_200 = (
+    '[queue]\nmax_waiting = 400\nmax_waiting_per_person = 400\nmax_wait = "10h"\n[gpu]\nbackend = "none"'
+)
 
 
 @pytest.mark.case(87)
