@@ -62,7 +62,11 @@
         const el = $(id);
         if (el && held(el)) continue;
         late.delete(id);
-        if (el) { el.innerHTML = html; count(el); }
+        if (!el) continue;
+        const open = [...el.querySelectorAll("details[open] [id]")].map((inside) => inside.id);
+        el.innerHTML = html;
+        for (const fold of open) if ($(fold)) $(fold).closest("details").open = true;
+        count(el);
       }
     };
     const close = () => { if (source) source.close(); source = null; };

@@ -142,15 +142,15 @@ async def test_the_page_cancels_what_waits_and_what_runs(gate: Gate) -> None:
         waiting = tasks.create_task(gate.post("/v1/chat/completions", chat("waits")))
         await gate.waiting(1)
         first, second = buttons((await person.get("/me")).text)
-        shown = await person.post("/me/cancel", {"id": second, "next": "/me"})
-        assert (shown.status, shown.location) == (303, "/me?cancelled=yes")
+        shown = await person.post("/me/cancel", {"id": second})
+        assert (shown.status, shown.location) == (303, "/status?cancelled=yes")
         assert (await waiting)[0] == 410
         assert "The request is cancelled." in (await person.get(shown.location)).text
-        assert (await person.post("/me/cancel", {"id": first, "next": "/me"})).location == "/me?cancelled=yes"
+        assert (await person.post("/me/cancel", {"id": first})).location == "/status?cancelled=yes"
         await entry.reached(State.CANCELLED)
         assert b"cancelled" in (await running)[2].splitlines()[-1]
         assert buttons((await person.get("/me")).text) == []
-        assert (await person.post("/me/cancel", {"id": first, "next": "/me"})).location == "/me?cancelled=no"
+        assert (await person.post("/me/cancel", {"id": first})).location == "/status?cancelled=no"
     assert calls(gate) == [entry]
 
 
@@ -162,11 +162,11 @@ async def test_the_page_cancels_nobody_else_s_call(gate: Gate) -> None:
         await admin.sign_in(gate.keys["root"])
         call = tasks.create_task(gate.post("/api/chat", chat("#sim:ttft_ms=60000"), who="bob"))
         await (await gate.sim.arrived(0, path="/api/chat")).reached(State.PROMPT)
-        fields = {"id": live_id(gate, "bob"), "next": "/me"}
-        assert (await person.post("/me/cancel", fields)).location == "/me?cancelled=no"
+        fields = {"id": live_id(gate, "bob")}
+        assert (await person.post("/me/cancel", fields)).location == "/status?cancelled=no"
         assert (await admin.post("/me/cancel", fields, Origin="https://evil.example")).status == 403
         assert not call.done()
-        assert (await admin.post("/me/cancel", fields)).location == "/me?cancelled=yes"
+        assert (await admin.post("/me/cancel", fields)).location == "/status?cancelled=yes"
         assert (await call)[0] == 410
 
 

@@ -4,7 +4,9 @@ Rules: a person ends own calls, an admin any; the id of somebody else's call is 
 that is not there.
 """
 
-from aiohttp import web
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
 
 from gpushare.core.about import Cancelled
 from gpushare.core.errors import KeyMissing, RequestUnknown
@@ -33,8 +35,8 @@ async def cancel_json(request: web.Request) -> web.Response:
 
 
 async def cancel(request: web.Request, fields: Fields) -> web.Response:
-    """Ends a call for the viewer of a page, who is told there what came of it."""
-    page = local_page(fields.get("next", ""))
+    """Ends a call for the viewer of a page, and leads back to that page, which tells what came of it."""
+    page = _page_of(request)
     who = viewer(request)
     if who is None:
         return go_to(f"/login?next={page}")
@@ -49,3 +51,11 @@ def told(request: web.Request) -> str:
         "no": "The request had ended before it could be cancelled.",
     }
     return sentences.get(request.query.get("cancelled", ""), "")
+
+
+def _page_of(request: web.Request) -> str:
+    """Returns which of our pages a form was on."""
+    try:
+        return local_page(urlsplit(request.headers.get(hdrs.REFERER, "")).path)
+    except ValueError:
+        return local_page("")

@@ -19,11 +19,12 @@ from markupsafe import Markup
 
 from gpushare.core import wording
 from gpushare.core.audience import Audience
-from gpushare.core.document import Gpu, LastDay, Model, Notice, Ollama, PersonShare, State
+from gpushare.core.document import Gpu, LastDay, Model, Notice, Ollama, PersonShare, State, Waiting
 from gpushare.core.notices import notices
 from gpushare.core.status import Rows
+from gpushare.core.why import Queue, why_own
 from gpushare.core.wording import Headline
-from gpushare.core.you import Card, card
+from gpushare.core.you import MOST, Card, card
 from gpushare.web.pages.look import Look
 
 MOST_PEOPLE = 8  # of the last day; the others are one row
@@ -157,6 +158,15 @@ def you(look: Look, audience: Audience) -> Card:
     return card(look.showing.rows(audience), look.showing.you(audience))
 
 
+def _calls(look: Look, audience: Audience) -> tuple[Waiting, ...]:
+    """Returns the viewer's waiting calls that their card has no room for."""
+    return tuple(row for row in look.showing.rows(audience).waiting if row.you)[MOST:]
+
+
+def _why(look: Look, audience: Audience) -> Queue:
+    return why_own(look.showing.picture, audience)
+
+
 def _queue(look: Look, audience: Audience) -> QueuePart:
     showing = look.showing
     rows = showing.rows(audience)
@@ -221,6 +231,8 @@ SECTIONS: dict[str, Section] = {
         Section(name="notice", every_s=0.0, content=_notice, scope=_kind),
         Section(name="head", every_s=0.5, content=head, scope=_newcomer),
         Section(name="you", every_s=0.5, content=you, scope=_person),
+        Section(name="calls", every_s=0.5, content=_calls, scope=_person),
+        Section(name="why", every_s=5.0, content=_why, scope=_person),
         Section(name="queue", every_s=0.5, content=_queue, scope=_queue_rows),
         Section(name="gpu", every_s=2.0, content=_gpu, scope=_everybody),
         Section(name="models", every_s=5.0, content=_models, scope=_kind),
@@ -229,8 +241,8 @@ SECTIONS: dict[str, Section] = {
 }
 
 VIEWS: dict[str, tuple[str, ...]] = {
-    "status": tuple(SECTIONS),
-    "me": ("notice", "you"),
+    "status": ("notice", "head", "you", "queue", "gpu", "models", "day"),
+    "me": ("notice", "you", "calls", "why"),
     "admin": ("notice", "head", "queue"),
 }
 """The sections of each live page."""

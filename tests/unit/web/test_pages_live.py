@@ -137,7 +137,7 @@ async def test_a_view_needs_what_its_page_needs(
 async def test_other_pages_have_their_parts(site: Site) -> None:
     """The stream tells what the page it is for has room for."""
     for query, who, names in (
-        ("?view=me", "alice", ["notice", "you"]),
+        ("?view=me", "alice", ["notice", "you", "calls", "why"]),
         ("?view=admin", "carol", ["notice", "head", "queue"]),
     ):
         async with site.watch(query, who) as stream:

@@ -43,13 +43,16 @@ async def test_ones_own_page_says_why(site: Site) -> None:
     """Under a fold for each own waiting call; models of others are text."""
     _, _, page = await site.get("/me", "alice")
     assert ("ul", {"id": "why-r_3"}) in tags(page)
-    assert "<summary>Why am I waiting?</summary>" in page
+    assert "<h2>Why you wait</h2>" in page
+    assert "<summary>2nd in line, " in page
     assert "GPU time since the start: 5 s used" in page
     assert HOSTILE not in page
     _, _, page = await site.get("/me", "bob")
-    assert "Why am I waiting?" not in page
+    assert "<h2>Why you wait</h2>" not in page
     _, _, page = await site.get("/me", "carol")
-    assert [attrs["id"] for tag, attrs in tags(page) if str(attrs.get("id")).startswith("why")] == ["why-r_2"]
+    assert [attrs["id"] for tag, attrs in tags(page) if str(attrs.get("id")).startswith("why-")] == [
+        "why-r_2"
+    ]
 
 
 async def test_the_card_leads_there(site: Site) -> None:
