@@ -105,7 +105,7 @@ class Backlog:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._numbers = count()
-        self.begun: dict[str, Begun] = {}
+        self.begun: dict[str, Admission] = {}
         self.left: set[str] = set()
         self.ended: dict[str, Record] = {}
         self.refused: dict[tuple[int, str, Outcome], Refusals] = {}
@@ -118,13 +118,12 @@ class Backlog:
 
     def take(self, entry: Entry) -> None:
         """Adds one entry; a call that began and ended in between is never noted as running."""
-        match entry:
-            case Admission():
-                self.begun[entry.request_id] = _begun(entry)
-            case Action():
-                self._add(self.actions, next(self._numbers), entry)
-            case Record():
-                self._end(entry)
+        if isinstance(entry, Admission):
+            self.begun[entry.request_id] = entry
+        elif isinstance(entry, Record):
+            self._end(entry)
+        else:
+            self._add(self.actions, next(self._numbers), entry)
 
     def written(self) -> int:
         """Takes note that everything is in the ledger; returns how many rows that were."""
@@ -172,7 +171,8 @@ class Backlog:
             self.lost += 1
 
 
-def _begun(admission: Admission) -> Begun:
+def begun(admission: Admission) -> Begun:
+    """Returns the row of a call that was let in."""
     who, endpoint = admission.who, admission.endpoint
     return Begun(
         request_id=admission.request_id,

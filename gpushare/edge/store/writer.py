@@ -180,8 +180,8 @@ class Writer:
 
     def _take_in(self) -> None:
         for queue in (self._calls, self._refusals):
-            for _ in range(len(queue)):
-                with suppress(IndexError):  # the loop may have given one up meanwhile
+            with suppress(IndexError):  # the loop may have given one up meanwhile
+                for _ in range(len(queue)):
                     self._backlog.take(queue.popleft())
         if self._since is None and len(self._backlog):
             self._since = self._clock()

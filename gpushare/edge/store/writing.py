@@ -1,53 +1,80 @@
 """What is written to the ledger: rows, sums, and what becomes of them with age.
 
-Called by: ``edge.store.writer``, in its thread.  Rules: each function is one transaction.  Rows go in as one
-JSON text and one statement, because each statement hands the interpreter over twice and, beside a busy event
+Called by: ``edge.store.writer``, in its thread.  Rules: each function is one transaction.  Many rows
+go in with one statement, because each statement hands the interpreter over twice and, beside a busy event
 loop, each time waits for it.
 """
 
-import re
 import sqlite3
 from collections.abc import Collection
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from gpushare.core.ledger import Backlog
+from gpushare.core.ledger import Backlog, begun
 from gpushare.edge.store.schema import transaction
 
 
-def _of_json(statement: str) -> str:
-    """Returns a statement in which each ``@name`` is that field of a row of JSON."""
-    return re.sub(r"@(\w+)", r"json_extract(value, '$.\1')", statement)
+class _Insert:
+    """One statement for any number of rows.
+
+    Args:
+        into: table and columns.
+        fields: the attributes of a row, for the columns in their order.
+        then: what follows the values.
+    """
+
+    def __init__(self, into: str, fields: str, then: str = "") -> None:
+        names = fields.split()
+        self._into = into
+        self._then = then
+        self._marks = f"({', '.join('?' * len(names))})"
+        self._row = attrgetter(*names)
+
+    def run(self, connection: sqlite3.Connection, rows: Collection[object]) -> None:
+        """Inserts the rows, many with each statement."""
+        values = list(map(self._row, rows))
+        for size in _SIZES:
+            while len(values) >= size:
+                some, values = values[:size], values[size:]
+                marks = ", ".join([self._marks] * size)
+                statement = f"INSERT {self._into} VALUES {marks} {self._then}"  # noqa: S608 - constants
+                connection.execute(statement, tuple(chain.from_iterable(some)))
 
 
-_NOTE_RUNNING = _of_json("""
-INSERT OR REPLACE INTO running
-  (request_id, key_id, owner, person, tool, api, route, model, service, queued, began_at)
-SELECT @request_id, @key_id, @owner, @person, @tool, @api, @route, @model, @service, @queued, @began_at
-FROM json_each(?)
-""")
+_SIZES = (
+    512,
+    64,
+    8,
+    1,
+)  # few different statements, so that each is prepared once; 512 rows are 15,000 values
+_NOTE_RUNNING = _Insert(
+    """OR REPLACE INTO running
+    (request_id, key_id, owner, person, tool, api, route, model, service, queued, began_at)""",
+    "request_id key_id owner person tool api route model service queued began_at",
+)
 _FORGET_RUNNING = "DELETE FROM running WHERE request_id IN (SELECT value FROM json_each(?))"
 # A row that is there already was committed by a round that was told it had failed.
-_ADD_CALLS = _of_json("""
-INSERT INTO calls
-  (request_id, key_id, owner, person, tool, api, route, model, service, queued, phase, outcome, status,
-   ended_at, waited_s, connect_s, first_s, total_s, slot_s, load_s, input_tokens, output_tokens, records,
-   bytes_out, swap, delivered, suspect, energy_j)
-SELECT @request_id, @key_id, @owner, @person, @tool, @api, @route, @model, @service, @waited_s IS NOT NULL,
-  @phase, @outcome, @status, @ended_at, @waited_s, @connect_s, @first_s, @total_s, @slot_s, @load_s,
-  @input_tokens, @output_tokens, @records, @bytes_out, @swap, @delivered, @suspect, @energy_j
-FROM json_each(?) WHERE true ON CONFLICT (request_id) DO NOTHING
-""")
-_ADD_REFUSALS = _of_json("""
-INSERT INTO refusals (minute, key_id, owner, person, outcome, count)
-SELECT @minute, @key_id, @owner, @person, @outcome, @count FROM json_each(?) WHERE true
-ON CONFLICT (minute, key_id, outcome) DO UPDATE SET count = count + excluded.count
-""")
-_ADD_ACTIONS = _of_json("""
-INSERT INTO actions (at, key_id, name, what, target, detail)
-SELECT @at, @key_id, @name, @what, @target, @detail FROM json_each(?)
-""")
+_ADD_CALLS = _Insert(
+    """INTO calls
+    (request_id, key_id, owner, person, tool, api, route, model, service, queued, phase, outcome, status,
+    ended_at, waited_s, connect_s, first_s, total_s, slot_s, load_s, input_tokens, output_tokens, records,
+    bytes_out, swap, delivered, suspect, energy_j)""",
+    """request_id key_id owner person tool api route model service queued phase outcome status
+    ended_at waited_s connect_s first_s total_s slot_s load_s input_tokens output_tokens records
+    bytes_out swap delivered suspect energy_j""",
+    "ON CONFLICT (request_id) DO NOTHING",
+)
+_ADD_REFUSALS = _Insert(
+    "INTO refusals (minute, key_id, owner, person, outcome, count)",
+    "minute key_id owner person outcome count",
+    "ON CONFLICT (minute, key_id, outcome) DO UPDATE SET count = count + excluded.count",
+)
+_ADD_ACTIONS = _Insert(
+    "INTO actions (at, key_id, name, what, target, detail)", "at key_id name what target detail"
+)
 # How far a call had come is not known, only that it had a place in the queue; it counts for its admission.
 _END_LOST = """
 INSERT INTO calls
@@ -79,11 +106,12 @@ ON CONFLICT (day, owner, model, tool) DO UPDATE SET
 def write(connection: sqlite3.Connection, backlog: Backlog) -> None:
     """Writes everything that waits, and nothing if that fails."""
     with transaction(connection):
-        _each(connection, _NOTE_RUNNING, backlog.begun.values())
-        _each(connection, _FORGET_RUNNING, backlog.left)
-        _each(connection, _ADD_CALLS, backlog.ended.values())
-        _each(connection, _ADD_REFUSALS, backlog.refused.values())
-        _each(connection, _ADD_ACTIONS, backlog.actions.values())
+        _NOTE_RUNNING.run(connection, [begun(each) for each in backlog.begun.values()])
+        if backlog.left:
+            connection.execute(_FORGET_RUNNING, (msgspec.json.encode(backlog.left).decode(),))
+        _ADD_CALLS.run(connection, backlog.ended.values())
+        _ADD_REFUSALS.run(connection, backlog.refused.values())
+        _ADD_ACTIONS.run(connection, backlog.actions.values())
 
 
 def end_lost(connection: sqlite3.Connection) -> int:
@@ -117,8 +145,3 @@ def prune(connection: sqlite3.Connection, before: float) -> bool:
 
 def _value(connection: sqlite3.Connection, statement: str, *values: object) -> Any:  # noqa: ANN401 - as asked
     return connection.execute(statement, values).fetchone()[0]
-
-
-def _each(connection: sqlite3.Connection, statement: str, rows: Collection[object]) -> None:
-    if rows:
-        connection.execute(statement, (msgspec.json.encode(list(rows)).decode(),))

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from gpushare.core.dialects import find_endpoint
-from gpushare.core.ledger import Action, Admission, Backlog
+from gpushare.core.ledger import Action, Admission, Backlog, begun
 from gpushare.core.model import Outcome, Principal
 from tests.unit.records import CALL
 
@@ -37,7 +37,7 @@ def test_a_short_call_is_one_row() -> None:
 def test_a_long_call_is_noted_as_running_and_forgotten_with_its_row() -> None:
     """Between its admission and its end, a call has a note; then it has a row and no note."""
     backlog = filled(admission())
-    (note,) = backlog.begun.values()
+    (note,) = map(begun, backlog.begun.values())
     assert (note.owner, note.person, note.route, note.queued) == ("7f3a2c", "bob", "/api/chat", True)
     assert backlog.written() == 0
     assert backlog.running == {"r_1"}
@@ -49,7 +49,7 @@ def test_a_long_call_is_noted_as_running_and_forgotten_with_its_row() -> None:
 
 def test_what_has_no_place_in_the_queue_is_told_apart() -> None:
     """An admin's download is let in too, but was never queued."""
-    (note,) = filled(admission(path="/api/pull")).begun.values()
+    (note,) = map(begun, filled(admission(path="/api/pull")).begun.values())
     assert not note.queued
 
 
