@@ -30,7 +30,7 @@ from gpushare.edge.files import asset, make_private_dir
 from gpushare.edge.gpu import FakeGpus, NvmlGpus
 from gpushare.edge.metrics import Metrics, Sources
 from gpushare.edge.ollama import HttpOllama
-from gpushare.edge.store import Store
+from gpushare.edge.store import NAME, Store
 from gpushare.edge.upstream import HttpUpstream
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
@@ -45,7 +45,6 @@ from gpushare.web.parts import PARTS, Parts
 
 BACKEND = "ollama"
 EMBED_BACKEND = "ollama-embed"  # the embedding lane: the same Ollama, slots of its own
-LEDGER = "ledger.db"
 DAY_S = 86_400.0
 
 _log = structlog.get_logger()
@@ -143,7 +142,7 @@ def _make_slots(config: Config, ring: KeyRing, life: Life) -> LocalSlots:
 
 
 def _make_store(config: Config, folder: Path, slots: LocalSlots, stats: Stats, life: Life) -> Store:
-    store = Store(folder / LEDGER, keep_s=config.ledger.keep, report=_report)
+    store = Store(folder / NAME, keep_s=config.ledger.keep, report=_report)
     life.on_reload.append(lambda new: store.set_keep(new.ledger.keep))
 
     async def begin() -> None:

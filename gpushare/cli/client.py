@@ -45,13 +45,16 @@ class Server:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
 
+url_option = click.option(
+    "--url", help="The gateway's address; else $GPUSHARE_URL, else that of gpushare login."
+)
+key_file_option = click.option(
+    "--key-file", metavar="FILE", help="A file that holds your key; else $GPUSHARE_KEY."
+)
+
+
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say which server is meant, and with which key; the command gets ``server``."""
-    options = [
-        click.option("--url", help="The gateway's address; else $GPUSHARE_URL, else that of gpushare login."),
-        click.option("--key-file", metavar="FILE", help="A file that holds your key; else $GPUSHARE_KEY."),
-        config_option,
-    ]
 
     @wraps(command)
     def with_server(
@@ -60,7 +63,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, server=find_server(url, key_file, config_path, os.environ), **kwargs)
 
     wrapped: Callable[..., None] = with_server
-    for option in reversed(options):
+    for option in (config_option, key_file_option, url_option):
         wrapped = option(wrapped)
     return wrapped
 
@@ -76,6 +79,15 @@ def find_server(
     """
     address, source = find_address(url, config_path, env)
     return Server(url=address, key=_key(key_file, env, address), source=source)
+
+
+def is_told(env: Mapping[str, str]) -> bool:
+    """Returns whether there is an address besides that of the configuration of this machine.
+
+    Raises:
+        ConfigErrors: the login cannot be used.
+    """
+    return bool(env.get("GPUSHARE_URL")) or LoginFile(env).load() is not None
 
 
 def find_address(url: str | None, config_path: str | None, env: Mapping[str, str]) -> tuple[str, str]:

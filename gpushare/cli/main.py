@@ -23,6 +23,7 @@ COMMANDS = {
     "logout": "gpushare.cli.login",
     "whoami": "gpushare.cli.login",
     "key": "gpushare.cli.key",
+    "usage": "gpushare.cli.usage",
     "config": "gpushare.cli.config",
     "completion": "gpushare.cli.completion",
 }

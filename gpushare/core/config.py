@@ -148,9 +148,11 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 class Ledger(Struct, frozen=True, kw_only=True):
-    """``[ledger]``: how long what each call used is kept."""
+    """``[ledger]``: how long what each call used is kept, and what its energy costs."""
 
     keep: Span = 400 * 86_400.0
+    price_per_kwh: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    currency: Annotated[str, Meta(max_length=8)] = "€"
 
 
 class Log(Struct, frozen=True, kw_only=True):

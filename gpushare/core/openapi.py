@@ -14,11 +14,13 @@ from msgspec import Struct
 
 from gpushare.core.about import Cancelled, Connecting, Whoami
 from gpushare.core.document import Document
+from gpushare.core.usage import FORMATS, By, Usage
 from gpushare.core.why import Queue
 
 JSON = ("application/json",)
 TEXT = ("text/plain",)
 METRICS = ("text/plain", "application/openmetrics-text")
+TABLE = "text/csv"
 _REFERENCE = "#/components/schemas/{name}"
 _ID = {
     "name": "id",
@@ -26,6 +28,20 @@ _ID = {
     "required": True,
     "schema": {"type": "string", "pattern": "^r_[0-9a-f]{16}$"},
 }
+
+_USAGE: tuple[dict[str, Any], ...] = (
+    {"name": "by", "in": "query", "schema": {"enum": [by.value for by in By]}},
+    {
+        "name": "since",
+        "in": "query",
+        "description": "A time ago, or a day.",
+        "schema": {
+            "type": "string",
+            "pattern": "^([1-9][0-9]{0,2}[smhd]|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]))$",
+        },
+    },
+    {"name": "format", "in": "query", "schema": {"enum": list(FORMATS)}},
+)
 
 
 class Key(StrEnum):
@@ -50,12 +66,12 @@ class Error(Struct, frozen=True):
     error: ErrorDetail
 
 
-Answer = type[Struct] | tuple[str, ...]
+Answer = type[Struct] | tuple[str | type[Struct], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one address; ``answers`` are its own statuses, each with its shape or its media types."""
+    """One method of one address; ``answers`` are its own statuses, each with its shape or media types."""
 
     path: str
     summary: str
@@ -98,6 +114,13 @@ OPERATIONS = (
         key=Key.NEEDED,
         parameters=(_ID,),
     ),
+    Operation(
+        path="/gpushare/v1/usage",
+        summary="What the caller used; an admin is told of all",
+        answers={200: (Usage, TABLE), 400: Error, 401: Error, 503: Error},
+        key=Key.NEEDED,
+        parameters=_USAGE,
+    ),
     Operation(path="/gpushare/v1/openapi.json", summary="This document", answers={200: JSON}),
     Operation(
         path="/metrics",
@@ -112,6 +135,7 @@ OPERATIONS = (
 def description(version: str) -> dict[str, Any]:
     """Returns the document, ready for JSON."""
     schemas, components = msgspec.json.schema_components(_shapes(), ref_template=_REFERENCE)
+    components = msgspec.json.decode(msgspec.json.encode(components))  # a default may be a tuple
     references = dict(zip(_shapes(), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -139,7 +163,8 @@ _WAYS: dict[str, Any] = {
 def _shapes() -> tuple[type[Struct], ...]:
     """Returns each type that is sent, once."""
     answers = [kind for operation in OPERATIONS for kind in operation.answers.values()]
-    return tuple(dict.fromkeys(kind for kind in [*answers, Error] if not isinstance(kind, tuple)))
+    kinds = [one for kind in answers for one in (kind if isinstance(kind, tuple) else (kind,))]
+    return tuple(dict.fromkeys(kind for kind in [*kinds, Error] if not isinstance(kind, str)))
 
 
 def _described(operation: Operation, references: dict[type[Struct], dict[str, Any]]) -> dict[str, Any]:
@@ -148,9 +173,7 @@ def _described(operation: Operation, references: dict[type[Struct], dict[str, An
         for status, kind in operation.answers.items()
     }
     answers["default"] = {"description": "Refused.", "content": _content(Error, references)}
-    if (
-        operation.parameters
-    ):  # a value that no path can hold is an unknown path, and that is told in plain text
+    if "{" in operation.path:  # a value that no path can hold is an unknown path: told in plain text
         answers["404"]["content"] |= _content(TEXT, references)
     described: dict[str, Any] = {"summary": operation.summary, "responses": answers}
     if operation.parameters:
@@ -162,13 +185,22 @@ def _described(operation: Operation, references: dict[type[Struct], dict[str, An
 
 
 def _content(kind: Answer, references: dict[type[Struct], dict[str, Any]]) -> dict[str, Any]:
-    if isinstance(kind, tuple):
-        return {media: {"schema": {"type": "object" if kind is JSON else "string"}} for media in kind}
-    return {JSON[0]: {"schema": references[kind]}}
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return {
+        (one if isinstance(one, str) else JSON[0]): {
+            "schema": _any(one) if isinstance(one, str) else references[one]
+        }
+        for one in kinds
+    }
+
+
+def _any(media: str) -> dict[str, str]:
+    return {"type": "object" if media in JSON else "string"}
 
 
 _MEANINGS = {
     200: "What was asked for.",
+    400: "Not a question that is answered.",
     401: "No key, or none that is valid here.",
     403: "Not for this caller.",
     404: "There is no such thing.",

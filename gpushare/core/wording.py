@@ -114,6 +114,33 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def scaled(counts: Sequence[int]) -> list[str]:
+    """Returns the counts of a column, all in the unit that suits the largest: ``9.1 M``, ``0.4 M``."""
+    largest = max(counts, default=0)
+    if largest < 10_000:
+        return [number(count) for count in counts]
+    unit, sign = (1e6, "M") if largest >= 1_000_000 else (1e3, "k")
+    return [f"{count / unit:.1f} {sign}" for count in counts]
+
+
+def worked(seconds: float) -> str:
+    """Returns a sum of times for a column: hours do not become days, and minutes stand in line."""
+    whole = int(seconds)
+    if whole < _HOUR_S:
+        return duration(whole if whole < _MINUTE_S else whole - whole % _MINUTE_S)
+    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:2} min"
+
+
+def energy(joules: float) -> str:
+    """Returns an amount of energy: ``2.6 kWh``."""
+    return f"{joules / 3.6e6:.1f} kWh"
+
+
+def cost(joules: float, price_per_kwh: float, currency: str) -> str:
+    """Returns what an amount of energy costs: ``≈ 1.77 €``."""
+    return f"≈ {joules / 3.6e6 * price_per_kwh:.2f} {currency}".rstrip()
+
+
 def percent(part: float) -> str:
     """Returns a part of 1 in percent."""
     return f"{100 * part:.0f}\N{NARROW NO-BREAK SPACE}%"

@@ -12,8 +12,9 @@ from typing import Protocol
 from gpushare.core.errors import Fault
 from gpushare.core.gpu import GpuReport
 from gpushare.core.keys import KeyRing
-from gpushare.core.ledger import Admission, LedgerState
+from gpushare.core.ledger import Action, Admission, LedgerState
 from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
+from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow
 
 
 class Consumer(Protocol):
@@ -175,6 +176,27 @@ class LedgerReader(Protocol):
 
     async def calls(self, since: float) -> list[Record]:
         """Returns every admitted call that ended since an instant (seconds since 1970), oldest first."""
+
+    async def own_calls(self, owner: str, since: float) -> list[Record]:
+        """Returns an owner's queued calls since an instant, newest first."""
+
+    async def usage(self, by: By, since: Since, *, owner: str | None = None) -> Usage:
+        """Returns what one owner used, or all did."""
+
+    async def own_days(self, owner: str, count: int) -> list[UsageRow]:
+        """Returns what an owner used on each of the last days, today last."""
+
+    async def refusals(self, owner: str, since: float) -> list[Refusal]:
+        """Returns which of an owner's calls were turned away, newest first."""
+
+    async def key_uses(self, since: float) -> Mapping[str, KeyUse]:
+        """Returns for each key that was ever used what it used since an instant, and its last use."""
+
+    async def day_loads(self, count: int, *, hours: tuple[int, int] = (0, 24)) -> list[DayLoad]:
+        """Returns how the last days went within these hours of the day, today last."""
+
+    async def actions(self, limit: int) -> list[Action]:
+        """Returns what admins did last, newest first."""
 
     def note_action(self, who: Principal, what: str, target: str = "", detail: str = "") -> None:
         """Adds what an admin did; synchronous, and never fails."""

@@ -8,7 +8,7 @@ disk in the event loop.
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +18,12 @@ from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.ledger import Action, Admission, LedgerState
 from gpushare.core.model import Principal, Record
 from gpushare.core.problems import ConfigErrors
+from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow
 from gpushare.edge.store import reading
 from gpushare.edge.store.schema import open_reader
 from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
 
+NAME = "ledger.db"
 CLOSE_S = 3.0
 READERS = 2
 
@@ -53,6 +55,7 @@ class Store:
         self.path = path
         self._wall = wall
         self._writer = Writer(path, keep_s=keep_s, clock=clock, wall=wall, report=report, limit=limit)
+        self._closed = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
 
     # --- writing ---------------------------------------------------------------------------------------
@@ -94,6 +97,7 @@ class Store:
         thread = self._writer.stop()
         if thread.ident is not None:
             await asyncio.to_thread(thread.join, CLOSE_S)
+        self._closed = True
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -120,7 +124,40 @@ class Store:
         """Returns each owner's newest queued call that is known to have ended; raises as ``calls``."""
         return await self._read(reading.last_calls)
 
+    async def own_calls(self, owner: str, since: float) -> list[Record]:
+        """Returns an owner's queued calls since an instant, newest first; raises as ``calls``."""
+        return await self._read(lambda connection: reading.own_calls(connection, owner, since))
+
+    async def usage(self, by: By, since: Since, *, owner: str | None = None) -> Usage:
+        """Returns what one owner used, or all did; raises as ``calls``."""
+        now = self._wall()
+        return await self._read(lambda connection: reading.usage(connection, by, since, now, owner=owner))
+
+    async def own_days(self, owner: str, count: int) -> list[UsageRow]:
+        """Returns what an owner used on each of the last days, today last; raises as ``calls``."""
+        now = self._wall()
+        return await self._read(lambda connection: reading.own_days(connection, owner, count, now))
+
+    async def refusals(self, owner: str, since: float) -> list[Refusal]:
+        """Returns which of an owner's calls were turned away, newest first; raises as ``calls``."""
+        return await self._read(lambda connection: reading.refusals(connection, owner, since))
+
+    async def key_uses(self, since: float) -> Mapping[str, KeyUse]:
+        """Returns for each key what it used since an instant, and its last use; raises as ``calls``."""
+        return await self._read(lambda connection: reading.key_uses(connection, since))
+
+    async def day_loads(self, count: int, *, hours: tuple[int, int] = (0, 24)) -> list[DayLoad]:
+        """Returns how the last days went within these hours, today last; raises as ``calls``."""
+        now = self._wall()
+        return await self._read(lambda connection: reading.day_loads(connection, count, now, hours=hours))
+
+    async def actions(self, limit: int) -> list[Action]:
+        """Returns what admins did last, newest first; raises as ``calls``."""
+        return await self._read(lambda connection: reading.actions(connection, limit))
+
     async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        if self._closed:
+            raise LedgerUnavailable
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
 
     def _query(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:

@@ -26,6 +26,7 @@ from gpushare.web.pages.queue import queue_json
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.sections import RENDERER, Renderer
 from gpushare.web.pages.status import status_json, status_page
+from gpushare.web.pages.usage import usage_report
 from gpushare.web.pages.whoami import whoami_json
 from gpushare.web.parts import PARTS
 
@@ -54,6 +55,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/queue": queue_json,
         "/gpushare/v1/connecting": connecting_json,
+        "/gpushare/v1/usage": usage_report,
         "/gpushare/v1/whoami": whoami_json,
         "/gpushare/v1/openapi.json": openapi_json,
         "/metrics": metrics,

@@ -15,11 +15,14 @@ from gpushare.core.about import Whoami
 from gpushare.core.document import Document
 from gpushare.core.keys import KeyState
 from gpushare.core.model import Role, Service
+from gpushare.core.usage import Usage
 
 from .conftest import Gateway, Run
 from .test_connect import FACTS
 from .test_login import WHOAMI
 from .test_status import BODY
+from .test_usage import PATH as USED
+from .test_usage import USAGE
 
 
 class Key(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +93,7 @@ class Tools(Struct, forbid_unknown_fields=True):
 SHAPES: dict[str, tuple[str, type[Struct]]] = {
     "status": ("gpushare.status/1", Document),
     "whoami": ("gpushare.whoami/1", Whoami),
+    "usage": ("gpushare.usage/1", Usage),
     "connect": ("gpushare.tools/1", Tools),
     "key list": ("gpushare.keys/1", Keys),
     "key show": ("gpushare.keys/1", Keys),
@@ -116,6 +120,7 @@ def atlas(gateway: Gateway, home: Path, monkeypatch: pytest.MonkeyPatch) -> Gate
     assert home.is_dir()
     gateway.answer("/gpushare/v1/status", (200, BODY))
     gateway.answer("/gpushare/v1/whoami", (200, json.dumps(WHOAMI).encode()))
+    gateway.answer(USED, (200, msgspec.json.encode(USAGE)))
     gateway.answer("/gpushare/v1/connecting", (200, json.dumps(FACTS).encode()))
     monkeypatch.setenv("GPUSHARE_URL", gateway.url)
     return gateway

@@ -47,7 +47,16 @@ def test_every_operation_says_how_it_ends(operation: Any) -> None:
     assert {*found["responses"]} == {*map(str, operation.answers), "default"}
     assert found["summary"]
     named = [word[1:-1] for word in operation.path.split("/") if word.startswith("{")]
-    assert [parameter["name"] for parameter in found.get("parameters", ())] == named
+    places = [(each["in"], each["name"]) for each in found.get("parameters", ())]
+    assert [name for place, name in places if place == "path"] == named
+    assert {place for place, _ in places} <= {"path", "query"}
+
+
+def test_usage_has_two_forms() -> None:
+    """A document for programs, and a table."""
+    answers = DESCRIBED["paths"]["/gpushare/v1/usage"]["get"]["responses"]["200"]["content"]
+    assert answers.keys() == {"application/json", "text/csv"}
+    assert answers["text/csv"] == {"schema": {"type": "string"}}
 
 
 def test_what_needs_a_key_says_so() -> None:

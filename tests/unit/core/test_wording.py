@@ -189,3 +189,41 @@ def test_what_ends_by_itself_is_told_roughly(seconds: float, words: str) -> None
 def test_each_hour_says_when_it_was() -> None:
     """A bar of the last day has words: how long, and how long ago."""
     assert wording.waits_by_hour([3.2, None, 21.0]) == ["4 s (2 h ago)", "", "21 s (this hour)"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ([0, 1204, 9999], ["0", "1\u202f204", "9\u202f999"]),
+        ([10_000, 400], ["10.0 k", "0.4 k"]),
+        ([9_140_000, 400_000, 0], ["9.1 M", "0.4 M", "0.0 M"]),
+        ([], []),
+    ],
+)
+def test_a_column_of_counts_has_one_unit(counts: list[int], shown: list[str]) -> None:
+    """Figures below each other can be compared."""
+    assert wording.scaled(counts) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (61, "1 min"),
+        (3599, "59 min"),
+        (3780, "1 h  3 min"),
+        (29_520, "8 h 12 min"),
+        (200_000, "55 h 33 min"),
+    ],
+)
+def test_sums_of_time_stay_hours(seconds: float, text: str) -> None:
+    """GPU time is compared in hours, however many."""
+    assert wording.worked(seconds) == text
+
+
+def test_energy_and_what_it_costs() -> None:
+    """In the unit of the electricity bill."""
+    assert wording.energy(9.36e6) == "2.6 kWh"
+    assert wording.cost(2.124e7, 0.3, "€") == "≈ 1.77 €"
+    assert wording.cost(3.6e6, 0.3, "") == "≈ 0.30"

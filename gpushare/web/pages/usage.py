@@ -1,0 +1,50 @@
+"""What was used, from the ledger: as JSON, or as a table for a spreadsheet."""
+
+from aiohttp import web
+
+from gpushare.core.errors import InvalidRequest, KeyMissing
+from gpushare.core.usage import FORMATS, By, Since, csv, parse_since, priced
+from gpushare.web.callers import base_url
+from gpushare.web.pages.render import PAGE_HEADERS, json_answer
+from gpushare.web.pages.viewers import viewer
+from gpushare.web.parts import PARTS
+
+
+async def usage_report(request: web.Request) -> web.Response:
+    """Returns what the caller used; an admin is told of all.
+
+    Raises:
+        InvalidRequest: the query asks for what there is not.
+        KeyMissing: there is no key.
+        LedgerUnavailable: the ledger cannot be read now.
+    """
+    who = viewer(request)
+    if who is None:
+        raise KeyMissing(base_url(request))
+    parts = request.app[PARTS]
+    by, since = _by(request), _since(request)
+    form = request.query.get("format", "json")
+    if form not in FORMATS:
+        raise InvalidRequest('format is "json" or "csv".')
+    settings = parts.config.ledger
+    found = await parts.ledger.usage(by, since, owner=None if who.is_admin else who.owner)
+    report = priced(found, settings.price_per_kwh, settings.currency)
+    if form == "json":
+        return json_answer(report)
+    name = f"gpushare-usage-by-{by}-{report.now:%Y-%m-%d}.csv"
+    headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return web.Response(text=csv(report), content_type="text/csv", charset="utf-8", headers=headers)
+
+
+def _by(request: web.Request) -> By:
+    try:
+        return By(request.query.get("by", By.PERSON))
+    except ValueError:
+        raise InvalidRequest('by is "person", "model", "day" or "tool".') from None
+
+
+def _since(request: web.Request) -> Since:
+    try:
+        return parse_since(request.query.get("since", "24h"))
+    except ValueError:
+        raise InvalidRequest('since is a time such as "24h", or a day such as "2026-11-20".') from None
