@@ -20,7 +20,7 @@ _HOST = re.compile(rf"(?:\[(?P<v6>{_ADDRESS})\]|(?P<name>[A-Za-z0-9._-]+))(?::[0
 def host_name(header: str) -> str | None:
     """Returns the lower-case name or address in a ``Host`` header, None when it is not well-formed."""
     found = _HOST.fullmatch(header)
-    return (found["v6"] or found["name"]).lower().rstrip(".") if found else None
+    return (found["v6"] or found["name"]).lower().rstrip(".") or None if found else None
 
 
 def host_allowed(header: str, own_names: Iterable[str]) -> bool:

@@ -12,13 +12,19 @@ def filter_list(body: bytes, patterns: tuple[str, ...]) -> bytes:
     """Returns a model list without the models outside ``patterns``.
 
     Understands ``{"models": [{"name"}]}`` (tags, ps) and ``{"data": [{"id"}]}`` (OpenAI).  A body of any
-    other shape becomes an empty object: what is not understood is not shown.
+    other shape becomes an empty object, and rows of another shape are left out: what is not understood is not
+    shown.
     """
-    document = json.loads(body)
-    if isinstance(document, dict):
+    try:
+        document = json.loads(body)
         for field, name in (("models", "name"), ("data", "id")):
-            rows = document.get(field)
-            if isinstance(rows, list):
-                document[field] = [row for row in rows if may_use(patterns, str(row.get(name, "")))]
-                return json.dumps(document, separators=(",", ":")).encode()
+            if isinstance(document, dict) and isinstance(document.get(field), list):
+                document[field] = [row for row in document[field] if _may_see(row, name, patterns)]
+                return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        pass
     return b"{}"
+
+
+def _may_see(row: object, name: str, patterns: tuple[str, ...]) -> bool:
+    return isinstance(row, dict) and isinstance(row.get(name), str) and may_use(patterns, row[name])

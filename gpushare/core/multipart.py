@@ -17,6 +17,7 @@ _DISPOSITION = re.compile(
     rb'form-data; *name="([^"\\\r\n]*)"(; *filename="(?:[^"\\\r\n]|\\.)*"|; *filename\*=[^;\r\n]*)*',
     re.IGNORECASE,
 )
+_LOOSE_END = re.compile(rb"[\r\n\0]")  # Go ends a line at a bare line feed too
 _PART_HEADERS = {b"content-disposition", b"content-type", b"content-length"}
 
 
@@ -67,7 +68,12 @@ def _part(piece: bytes) -> tuple[bytes, bool, bytes]:
     fields: dict[bytes, bytes] = {}
     for line in head[2:].split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if not colon or name.lower() not in _PART_HEADERS or name.lower() in fields:
+        if (
+            not colon
+            or name.lower() not in _PART_HEADERS
+            or name.lower() in fields
+            or _LOOSE_END.search(value)
+        ):
             raise _malformed()
         fields[name.lower()] = value.strip()
     match = _DISPOSITION.fullmatch(fields.get(b"content-disposition", b""))

@@ -13,13 +13,17 @@ _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _NAME = re.compile(
     rf"(?:https?://)?(?:[A-Za-z0-9_][A-Za-z0-9._:-]{{0,127}}/)?(?:{_PART}/)?{_PART}(?::{_PART}){{0,2}}"
 )
-_DEFAULTS = ("http://", "https://", "registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
+_SCHEMES = ("http://", "https://")
+_HOST, _NAMESPACE = "registry.ollama.ai", "library"
 
 
 @lru_cache(maxsize=256)
 def is_model_name(name: str) -> bool:
-    """Whether Ollama could have a model of this name: ``[host/][namespace/]model[:tag][:source]``."""
-    return _NAME.fullmatch(name) is not None
+    """Whether Ollama could have a model of this name: ``[host/][namespace/]model[:tag][:source]``.
+
+    A tag ``local`` is none, as it could be the source as well.
+    """
+    return _NAME.fullmatch(name) is not None and not name.lower().endswith(":local:local")
 
 
 @lru_cache(maxsize=256)
@@ -62,6 +66,11 @@ def _matches(pattern: str, wanted: str) -> bool:
 def _without_defaults(name: str) -> str:
     if "/" not in name:
         return name
-    for prefix in _DEFAULTS:
-        name = name.removeprefix(prefix)
-    return name
+    for scheme in _SCHEMES:
+        name = name.removeprefix(scheme)
+    parts = name.split("/")
+    if len(parts) == 3 and parts[0] == _HOST:
+        del parts[0]
+    if len(parts) == 2 and parts[0] == _NAMESPACE:
+        del parts[0]
+    return "/".join(parts)

@@ -121,14 +121,16 @@ class HttpOllama:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Reads a small answer; redirects are not followed and nothing longer than the limit is kept."""
-    if 300 <= response.status < 400:
-        raise OllamaBroken("answered with a redirect", Outcome.UPSTREAM_PROTOCOL)
+    """Reads a small answer: JSON or nothing, up to the limit, under a status that Ollama has."""
+    if response.status not in (200, 201) and not 400 <= response.status < 600:
+        raise OllamaBroken(f"answered with status {response.status}", Outcome.UPSTREAM_PROTOCOL)
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > ANSWER_MAX_BYTES:
             raise OllamaBroken("sent more than a list can hold", Outcome.UPSTREAM_PROTOCOL)
+    if body and response.content_type != "application/json":
+        raise OllamaBroken("sent something that is not its API", Outcome.UPSTREAM_PROTOCOL)
     return bytes(body)
 
 

@@ -275,10 +275,11 @@ class HttpExchange(asyncio.Protocol):
 class _Answer:
     """What the parser found so far; interim answers (1xx) leave no trace."""
 
-    __slots__ = ("_body", "_parser", "_parts", "complete", "headers", "on_body", "status", "stray")
+    __slots__ = ("_body", "_parser", "_parts", "complete", "headers", "on_body", "status", "stray", "version")
 
     def __init__(self) -> None:
         self.status = 0  # of the final answer, once its headers are complete
+        self.version = ""  # likewise
         self.headers: dict[str, str] = {}
         self.complete = False
         self.stray = False
@@ -294,9 +295,8 @@ class _Answer:
 
     def is_plain(self) -> bool:
         """Whether this is HTTP/1 with a status that means something, without a coding besides chunks."""
-        version = self._parser.get_http_version() if self._parser is not None else ""
         coding = self.headers.get("transfer-encoding", "chunked").lower()
-        return version in ("1.0", "1.1") and coding == "chunked" and self.status < 600
+        return self.version in ("1.0", "1.1") and coding == "chunked" and self.status < 600
 
     def feed(self, data: bytes) -> bool:
         """Parses ``data``; returns False if it is not legal, which no longer matters after the end."""
@@ -340,13 +340,13 @@ class _Answer:
 
     def on_headers_complete(self) -> None:
         """Notes the status, unless the answer is an interim one."""
-        status = self._parser.get_status_code() if self._parser is not None else 0
-        if self.status:
+        if self.status or self._parser is None:
             return
+        status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             self.headers.clear()
         else:
-            self.status = status
+            self.status, self.version = status, self._parser.get_http_version()
 
     def on_message_complete(self) -> None:
         """Closes the books: body pieces of a second message are never taken."""

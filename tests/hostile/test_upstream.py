@@ -197,6 +197,38 @@ async def test_plain_text(stage: Stage) -> None:
         assert answer[0] == (200 if path == "/v1/audio/transcriptions" else 502)
 
 
+LISTS = {
+    "no json": (document(CANARY.encode()), 200),
+    "deep": (document(b"[" * 100_000), 200),
+    "rows that are none": (document(b'{"data":[1,null,"m",{"id":1},{"id":"n"},{"id":"m"}]}'), 200),
+    "not a number": (document(b'{"data":[{"id":"m","x":NaN}]}'), 200),
+    "a page": (document(b"<script>" + CANARY.encode(), kind=b"text/html"), 502),
+    "a page of an error": (document(CANARY.encode(), kind=b"text/html", status=b"404 Not Found"), 502),
+    "another status": (document(b'{"data":[]}', status=b"206 Partial Content"), 502),
+    "endless": (HEAD.replace(b"x-ndjson", b"json") + b"\r\n" + b" " * 17_000_000, 502),
+}
+
+
+@pytest.mark.item(89)
+@pytest.mark.item(90)
+@pytest.mark.parametrize("name", LISTS)
+async def test_lists_for_those_who_see_a_part(tmp_path: Path, name: str) -> None:
+    """What is shortened here is read here, so it must be a list, and what is none is not shown."""
+    answer, status = LISTS[name]
+    people = {"limited": {"models": ("m",)}}
+    async with raw_ollama() as ollama, gateway(tmp_path, engine=ollama.url, people=people) as gate:
+        await gate.until(lambda: gate.parts.monitor.view.models)
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(gate.request("GET", "/v1/models", who="limited"))
+            await (await ollama.call()).answer(answer)
+        found, _, body = asked.result()
+        assert found == status
+        assert CANARY.encode() not in body
+        shown = json.loads(body)
+        assert status != 200 or shown.get("data", []) in ([], [{"id": "m"}])
+        assert not [line for line in gate.logs if line["log_level"] == "error"]
+
+
 @pytest.mark.item(81)
 @pytest.mark.parametrize("kind", ["; a=\x7f", ";\ta", "; \xe9", "; a=\x1b[2J"])
 async def test_a_content_type_that_is_not_plain(stage: Stage, kind: str) -> None:

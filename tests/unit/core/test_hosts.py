@@ -25,7 +25,7 @@ def test_names_a_foreign_page_cannot_have_are_answered(header: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["evil.example:8080", "", "a/b?", "x:notaport", "a@b", "bücher.de", "1.2.3.4.evil.example", "a b"],
+    ["evil.example:8080", "", "a/b?", "x:port", "a@b", "bücher.de", ".", "..", "1.2.3.4.evil.example", "a b"],
 )
 def test_every_other_name_is_refused(header: str) -> None:
     """A public name, or something that is no name, is not answered without a key."""

@@ -1,4 +1,7 @@
+import hmac
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from gpushare.core.keys import (
     new_key,
     parse_keys,
 )
+from gpushare.core.keys import ring as ring_module
 from gpushare.core.model import Role, Service
 from gpushare.core.problems import ConfigErrors
 
@@ -110,6 +114,44 @@ def test_every_wrong_key_gets_the_same_words(secret: str) -> None:
     said = refusal(KeyRing([record(1)]), secret)
     assert said == refusal(KeyRing([record(1)]), secret_of(9))
     assert "000001" not in said
+
+
+def test_unknown_and_wrong_keys_cost_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are hashed and compared once, in constant time; what has not the form of one is not hashed."""
+    done: list[str] = []
+
+    def hashed(secret: str) -> str:
+        done.append("hashed")
+        return digest(secret)
+
+    def compared(one: str, other: str) -> bool:
+        done.append("compared")
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(ring_module, "digest", hashed)
+    monkeypatch.setattr(ring_module, "hmac", SimpleNamespace(compare_digest=compared))
+    ring = KeyRing([record(1)])
+    known, stranger = secret_of(1), secret_of(2)
+    wrong = known[:10] + stranger[10:]
+    cost = []
+    for secret in (known, wrong, stranger):
+        done.clear()
+        with suppress(KeyUnknown):
+            ring.authenticate(secret, now=NOW, host="h")
+        cost.append(list(done))
+    assert cost[0] == cost[1] == cost[2]
+    assert sorted(done) == ["compared", "hashed"]
+    for noise in (
+        "",
+        "gs_",
+        "gs_x",
+        stranger[:-1] + "!",
+        stranger[:-1] + ("0" if stranger[-1] != "0" else "1"),
+    ):
+        done.clear()
+        with pytest.raises(KeyUnknown):
+            ring.authenticate(noise, now=NOW, host="h")
+        assert done == []
 
 
 @pytest.mark.parametrize(

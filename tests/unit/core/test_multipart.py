@@ -85,6 +85,8 @@ def test_a_file_may_hold_anything_but_the_boundary() -> None:
         form(MODEL.replace("\r\n", "\r\n continued\r\n", 1)),
         form("\r\n" + MODEL),
         form("nothing"),
+        form('Content-Type: a\nContent-Disposition: form-data; name="model"\r\n' + FILE, MODEL),
+        form("Content-Type: a\rb\r\n" + FILE, MODEL),
         form(MODEL.replace("whisper", f"whisper\r\n--{B}x")),
         form(MODEL).replace(b"whisper", b"\xff"),
         form(*[FILE] * PARTS_MAX, MODEL),

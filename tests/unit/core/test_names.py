@@ -34,6 +34,9 @@ def test_spellings_of_one_model(name: str) -> None:
         ("alice/Mine", "alice/mine:latest"),
         ("hf.co/bartowski/Llama-3.2-1B-GGUF:Q4_K_M", "hf.co/bartowski/llama-3.2-1b-gguf:q4_k_m"),
         ("host:5000/a/b", "host:5000/a/b:latest"),
+        ("library/library/a", "library/library/a:latest"),
+        ("registry.ollama.ai/a", "registry.ollama.ai/a:latest"),
+        ("registry.ollama.ai/registry.ollama.ai/a", "registry.ollama.ai/a:latest"),
     ],
 )
 def test_other_names_keep_their_parts(name: str, canonical: str) -> None:
@@ -57,6 +60,7 @@ def test_the_canonical_form_is_stable(parts: list[str], tag: str) -> None:
         "a" * 10_240,
         "a/../b",
         "../a",
+        "a:local:Local",
         "a\nb",
         "a b",
         "\u202ea",

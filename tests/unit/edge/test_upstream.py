@@ -324,6 +324,7 @@ async def test_an_answer_to_head_has_no_body() -> None:
     [
         (ANSWER + ANSWER, b"hello"),
         (ANSWER + b"garbage", b"hello"),
+        (ANSWER + b"HTTP/0.1", b"hello"),
         (CHUNKED + b"2\r\nok\r\n0\r\n\r\n" + b"7\r\nsurplus\r\n0\r\n\r\n", b"ok"),
         (HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nok" + ANSWER, b"ok"),
     ],
