@@ -26,7 +26,7 @@ ARCHITECTURE, API, LOGS, METRICS, RELIABILITY = (
     (ROOT / "docs" / f"{name}.md").read_text()
     for name in ("architecture", "api", "logs", "metrics", "reliability")
 )
-FOLDERS = "docs|gpushare|tests|requirements|templates|static|systemd"
+FOLDERS = "docs|extras|gpushare|tests|requirements|templates|static|systemd"
 LAYER_NAMES = "|".join(LAYERS)
 # Attributes of classes that are not ours.
 FOREIGN = {"StreamResponse.write"}
