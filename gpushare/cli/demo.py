@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # these load aiohttp, which --help must not wait for
     from gpushare.sim import Script
 
 REAL = "http://127.0.0.1:11434"
-_LABEL = "demo: invented people, no GPU"
+_LABEL = "demo"  # the notice on every page says what that means
+_YOU = "sam"
 _PROBE_TIMEOUT_S = 1.0
 
 
@@ -175,7 +176,7 @@ async def _crowd(url: str, keys: dict[str, str], models: "Models") -> AsyncItera
 
 
 def _make_keys(key_file: KeyFile, names: tuple[str, ...]) -> Keys:
-    made = {name: make_record(name) for name in ("you", *names)}
+    made = {name: make_record(name) for name in (_YOU, *names)}
     made["admin"] = make_record("admin", role=Role.ADMIN)
 
     def add_all(ring: KeyRing) -> KeyRing:
@@ -185,7 +186,7 @@ def _make_keys(key_file: KeyFile, names: tuple[str, ...]) -> Keys:
 
     key_file.edit(add_all)
     keys = {name: secret for name, (_, secret) in made.items()}
-    return Keys(you=keys.pop("you"), admin=keys.pop("admin"), people=keys)
+    return Keys(you=keys.pop(_YOU), admin=keys.pop("admin"), people=keys)
 
 
 def _config(ollama: str, folder: str, *, gpu: str) -> Config:

@@ -66,7 +66,7 @@ def test_what_is_printed_works(demo: Demo) -> None:
     """The page answers, and the curl line's call streams an answer of the labelled simulator."""
     with urllib.request.urlopen(f"{demo.url}/status") as page:
         assert page.status == 200
-        assert "demo: invented people, no GPU" in page.read().decode()
+        assert "Demo: invented people, no GPU" in page.read().decode()
     body = json.loads(demo.find(r"-d '(.+)'"))
     body["options"] = {"num_predict": 4}
     key = demo.find(r"your key +(\S+)")
