@@ -1,6 +1,5 @@
 """Fixtures of the e2e suite: a gateway, a library connected to it, the npm packages, a queue that is full."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +10,7 @@ from tests.e2e.library import Library
 from tests.e2e.program_libraries import NODE, Curl, NodeLibrary, OllamaJs, OpenAIJs
 from tests.e2e.python_libraries import Anthropic, LangChain, Ollama, OpenAI, Requests
 from tests.harness import Gate, gate, nothing_left
+from tests.npm import install
 
 __all__ = ["gate", "nothing_left"]
 
@@ -36,15 +36,8 @@ def every_library(*without: type[Library]) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def npm_packages() -> None:
-    """The npm libraries at their locked versions, installed once and again when the lock changes."""
-    lock = (NODE / "package-lock.json").read_text()
-    stamp = NODE / "node_modules" / "installed-lock.json"
-    if stamp.exists() and stamp.read_text() == lock:
-        return
-    done = subprocess.run(["npm", "ci"], cwd=NODE, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode:
-        pytest.skip(f"npm cannot install: {done.stderr.strip().splitlines()[-1]}")
-    stamp.write_text(lock)
+    """The npm libraries."""
+    install(NODE)
 
 
 @pytest.fixture
