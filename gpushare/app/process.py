@@ -115,7 +115,7 @@ async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
 async def _announce(server: Running, supervision: Supervision) -> None:
     """Says that the server serves once Ollama was asked for the first time, whether it answered or not."""
     await server.parts.monitor.probed.wait()
-    if not server.parts.draining:
+    if not server.parts.closing:
         supervision.serving()
 
 

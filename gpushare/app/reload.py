@@ -78,7 +78,7 @@ class Reload:
     async def once(self) -> None:
         """Reads, checks, and takes everything into use or nothing; says in the log which."""
         parts = self._parts
-        if parts.draining:
+        if parts.closing:
             return  # nothing that could change would still matter
         self._announce.reloading()
         try:
@@ -96,5 +96,5 @@ class Reload:
             parts.config_rejected = False
             apply_keys(parts, ring)
             _log.info("config.loaded", changed=change.changed, restart=change.kept)
-        if not parts.draining:
+        if not parts.closing:
             self._announce.serving()

@@ -71,7 +71,7 @@ class Running:
         if self.handed_over:
             await self.runner.stop_listening()
         self.life.close_down()
-        parts.slots.drain()
+        parts.slots.close()
         deadline = time.monotonic() + grace_s
         while parts.gateway.live and time.monotonic() < deadline:
             await asyncio.sleep(DRAIN_POLL_S)
@@ -143,7 +143,7 @@ async def running(
                 task.cancel()
     finally:
         life.close_down()
-        parts.slots.drain()
+        parts.slots.close()
         parts.gateway.cut(lambda _: True, Restarting)
         await runner.cleanup()
         await life.stop()

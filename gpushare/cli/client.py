@@ -131,18 +131,25 @@ def decode(server: Server, body: bytes, kind: type[T]) -> T:
         unreachable(server, "what answers there is no gpushare of this version")
 
 
-def request(server: Server, method: str, path: str) -> bytes:
-    """Returns the body of a good answer.
+def request(server: Server, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+    """Returns the body of a good answer to a request, which may have a body of its own.
 
     Raises:
         Failure: not reachable, or a refusal.
     """
-    with answer(server, method, path) as response:
+    with answer(server, method, path, body=body) as response:
         return read(server, response)
 
 
 @contextmanager
-def answer(server: Server, method: str, path: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[HTTPResponse]:
+def answer(
+    server: Server,
+    method: str,
+    path: str,
+    *,
+    body: msgspec.Struct | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[HTTPResponse]:
     """Gives a good answer that has not been read yet; its connection ends with the block.
 
     Raises:
@@ -152,7 +159,8 @@ def answer(server: Server, method: str, path: str, *, timeout_s: float = TIMEOUT
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     with closing(kind(parts.netloc, timeout=timeout_s)) as connection:
         try:
-            connection.request(method, parts.path + path, headers=server.headers)
+            sent = msgspec.json.encode(body) if body else None
+            connection.request(method, parts.path + path, body=sent, headers=server.headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as error:
             unreachable(server, why(error))

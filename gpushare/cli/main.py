@@ -18,6 +18,8 @@ COMMANDS = {
     "init": "gpushare.cli.init",
     "status": "gpushare.cli.status",
     "top": "gpushare.cli.top",
+    "queue": "gpushare.cli.queue",
+    "models": "gpushare.cli.models",
     "connect": "gpushare.cli.connect",
     "login": "gpushare.cli.login",
     "logout": "gpushare.cli.login",

@@ -1,6 +1,6 @@
-"""The small documents for a caller: who their key says they are, and what to type into a tool here.
+"""The small documents for a caller: whose key it is, what to type into a tool here, which models there are.
 
-Called by: the pages that answer ``gpushare whoami`` and ``gpushare connect``; the commands read them.
+Called by: the pages that answer ``gpushare whoami``, ``connect`` and ``models``; the commands read them.
 Rules: as for the status document, fields are added and never renamed.
 """
 
@@ -36,3 +36,34 @@ class Cancelled(Struct, frozen=True, kw_only=True):
 
     schema: str = "gpushare.cancelled/1"
     id: str
+
+
+class Installed(Struct, frozen=True, kw_only=True):
+    """One model; what is only known of one in memory is null for others."""
+
+    name: str
+    loaded: bool
+    vram_bytes: int | None = None
+    on_gpu: float | None = None
+    context: int | None = None
+    unloads: str | None = None
+
+
+class Models(Struct, frozen=True, kw_only=True):
+    """``gpushare.models/1``: the models in Ollama's store, those in memory first."""
+
+    schema: str = "gpushare.models/1"
+    models: tuple[Installed, ...]
+
+
+class Unload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an admin sends to drop a model from memory."""
+
+    model: str
+
+
+class Unloaded(Struct, frozen=True, kw_only=True):
+    """``gpushare.unloaded/1``: the model that leaves memory once nothing runs on it."""
+
+    schema: str = "gpushare.unloaded/1"
+    model: str

@@ -27,7 +27,7 @@ OLLAMA_DOWN = Notice(
 DRAINING = Notice(
     code="draining",
     level="bad",
-    text="This server is closing down. Running requests finish, new ones are turned away.",
+    text="This server is closing for maintenance. Running requests finish, new ones are turned away.",
 )
 PAUSED = Notice(
     code="paused",

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gpushare.core.about import Cancelled, Connecting, Whoami
+from gpushare.core.about import Cancelled, Connecting, Models, Unload, Unloaded, Whoami
+from gpushare.core.controls import Control, Controls
 from gpushare.core.document import Document
 from gpushare.core.usage import FORMATS, By, Usage
 from gpushare.core.why import Queue
@@ -79,6 +80,7 @@ class Operation:
     method: str = "get"
     key: Key = Key.NONE
     parameters: tuple[dict[str, Any], ...] = ()
+    body: type[Struct] | None = None
 
 
 OPERATIONS = (
@@ -120,6 +122,34 @@ OPERATIONS = (
         answers={200: (Usage, TABLE), 400: Error, 401: Error, 503: Error},
         key=Key.NEEDED,
         parameters=_USAGE,
+    ),
+    *(
+        Operation(
+            path=f"/gpushare/v1/queue/{what}",
+            method="post",
+            summary=summary,
+            answers={200: Controls, 401: Error, 403: Error},
+            key=Key.NEEDED,
+        )
+        for what, summary in (
+            (Control.PAUSE, "Starts nothing more until it is resumed"),
+            (Control.DRAIN, "Turns waiting and new calls away until it is resumed"),
+            (Control.RESUME, "Ends a pause and a drain"),
+        )
+    ),
+    Operation(
+        path="/gpushare/v1/models",
+        summary="The models in Ollama's store, those in memory first",
+        answers={200: Models, 401: Error},
+        key=Key.NEEDED,
+    ),
+    Operation(
+        path="/gpushare/v1/models/unload",
+        method="post",
+        summary="Drops a model from memory once nothing runs on it",
+        answers={200: Unloaded, 400: Error, 401: Error, 403: Error, 404: Error},
+        key=Key.NEEDED,
+        body=Unload,
     ),
     Operation(path="/gpushare/v1/openapi.json", summary="This document", answers={200: JSON}),
     Operation(
@@ -164,7 +194,8 @@ def _shapes() -> tuple[type[Struct], ...]:
     """Returns each type that is sent, once."""
     answers = [kind for operation in OPERATIONS for kind in operation.answers.values()]
     kinds = [one for kind in answers for one in (kind if isinstance(kind, tuple) else (kind,))]
-    return tuple(dict.fromkeys(kind for kind in [*kinds, Error] if not isinstance(kind, str)))
+    bodies = [operation.body for operation in OPERATIONS if operation.body]
+    return tuple(dict.fromkeys(kind for kind in [*kinds, *bodies, Error] if not isinstance(kind, str)))
 
 
 def _described(operation: Operation, references: dict[type[Struct], dict[str, Any]]) -> dict[str, Any]:
@@ -178,6 +209,8 @@ def _described(operation: Operation, references: dict[type[Struct], dict[str, An
     described: dict[str, Any] = {"summary": operation.summary, "responses": answers}
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": _content(operation.body, references)}
     if operation.key is not Key.NONE:
         ways: list[dict[str, list[str]]] = [{name: []} for name in _WAYS]
         described["security"] = ways if operation.key is Key.NEEDED else [{}, *ways]
@@ -200,7 +233,7 @@ def _any(media: str) -> dict[str, str]:
 
 _MEANINGS = {
     200: "What was asked for.",
-    400: "Not a question that is answered.",
+    400: "The request is wrong.",
     401: "No key, or none that is valid here.",
     403: "Not for this caller.",
     404: "There is no such thing.",

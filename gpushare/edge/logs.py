@@ -34,7 +34,7 @@ FIELDS = frozenset(
         "records", "bytes_out", "swap", "delivered",
         # the server and its keys
         "address", "changed", "failing", "lost", "ollama", "people", "problems", "reason", "restart",
-        "running", "version", "waiting",
+        "running", "target", "version", "waiting", "what",
         # faults
         "dropped", "error", "frames", "place", "source", "unlisted",
     }

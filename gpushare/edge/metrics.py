@@ -92,7 +92,7 @@ class _Collector(Collector):
         """Yields all families."""
         sources = self._sources
         yield InfoMetricFamily("gpushare_build", "The running version.", {"version": sources.version})
-        yield _gauge("gpushare_draining", "1 while the server is closing down.", sources.draining())
+        yield _gauge("gpushare_draining", "1 while calls are turned away by a drain.", sources.draining())
         refused = "1 while the settings or keys on disk have mistakes and the old ones are in use."
         yield _gauge("gpushare_config_rejected", refused, sources.rejected())
         yield from _calls(sources.stats)

@@ -86,6 +86,16 @@ class HttpOllama:
             for row in rows
         )
 
+    async def unload(self, model: str) -> None:
+        """Asks for a model to leave memory, which it does once nothing runs on it; raises as ``version``."""
+        form = {"model": model, "keep_alive": 0}
+        with _translated(PROBE_TIMEOUT_S):
+            ask = self._client().post(f"{self._url}/api/generate", json=form, allow_redirects=False)
+            async with asyncio.timeout(PROBE_TIMEOUT_S), ask as response:
+                await _read(response)
+                if response.status != 200:
+                    raise OllamaBroken(f"answered an unload with status {response.status}")
+
     async def get(self, target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
         """Returns status, content type and body of a GET; raises as ``version``."""
         with _translated(timeout_s):

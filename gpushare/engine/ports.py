@@ -238,6 +238,13 @@ class OllamaApi(Protocol):
         """Streams a request body without a limit; returns status, content type and body."""
 
 
+class ModelMemory(Protocol):
+    """What Ollama holds in memory, as admins change it."""
+
+    async def unload(self, model: str) -> None:
+        """Asks Ollama to drop a model once nothing runs on it; as the methods of ``OllamaApi``."""
+
+
 class GpuSource(Protocol):
     """Where GPU numbers come from."""
 

@@ -33,7 +33,8 @@ from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Sc
 from gpushare.core.scheduler import Lease as Grant
 from gpushare.engine.held import HeldSlot
 
-DRAIN_RETRY_S = 5.0  # a restart takes about this long
+CLOSE_RETRY_S = 5.0  # a restart takes about this long
+DRAIN_RETRY_S = 30.0  # nobody knows when an admin lets calls in again
 EARLY_REFUSAL_FACTOR = 1.5  # estimates are wrong: refuse at once only when far over the limit
 
 
@@ -73,6 +74,7 @@ class LocalSlots:
         self._reasons = Reasons()
         self._trials: set[str] = set()
         self._pumping = False
+        self.closing = False
         self.draining = False
         self.paused = False
 
@@ -141,7 +143,7 @@ class LocalSlots:
 
     def closing_down(self) -> Draining:
         """Returns the refusal of every call while the server drains."""
-        return Draining(self._retry_after(DRAIN_RETRY_S))
+        return Draining(self._retry_after(CLOSE_RETRY_S if self.closing else DRAIN_RETRY_S))
 
     def _expire(self, waiter: HeldSlot) -> None:
         """The wait limit passed."""
@@ -285,15 +287,21 @@ class LocalSlots:
         self._scheduler.set_paused(True, self._clock())
 
     def resume(self) -> None:
-        """Ends ``pause``."""
+        """Ends ``pause`` and ``drain``; a server that closes down stays closed."""
         self.paused = False
+        self.draining = self.closing
         self._scheduler.set_paused(False, self._clock())
         self.pump()
 
     def drain(self) -> None:
-        """Refuses new and waiting calls from now on; running ones finish."""
+        """Refuses new and waiting calls until ``resume``; running ones finish."""
         self.draining = True
         self.evict(lambda _: True, self.closing_down)
+
+    def close(self) -> None:
+        """Drains for good: the server closes down."""
+        self.closing = True
+        self.drain()
 
     def evict(self, chosen: Callable[[Principal], bool], error: Callable[[], GpushareError]) -> None:
         """Turns away every waiting call of the chosen callers."""

@@ -24,7 +24,7 @@ from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.health import Health
 from gpushare.engine.monitor import Monitor
-from gpushare.engine.ports import Exposition, KeyStore, LedgerReader
+from gpushare.engine.ports import Exposition, KeyStore, LedgerReader, ModelMemory
 from gpushare.engine.slots import LocalSlots
 from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
@@ -45,6 +45,7 @@ class Parts:
     monitor: Monitor
     gpus: GpuWatch | None  # None where the configuration wants no numbers
     health: Health
+    memory: ModelMemory
     stats: Stats
     ledger: LedgerReader
     metrics: Exposition
@@ -63,8 +64,13 @@ class Parts:
 
     @property
     def draining(self) -> bool:
-        """Whether the server is closing down."""
+        """Whether calls are refused, for now or for good."""
         return self.slots.draining
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server is closing down."""
+        return self.slots.closing
 
     async def edit_keys(self, change: Callable[[KeyRing], KeyRing]) -> None:
         """Changes the keys; see ``KeyStore``."""

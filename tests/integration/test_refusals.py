@@ -372,7 +372,7 @@ async def test_closing_down(gate: Gate, path: str) -> None:
     async with busy(gate) as running, dial(gate.port) as wire:
         await wire.send(post(gate, path, body_of(path)))
         await gate.waiting(1)
-        gate.parts.slots.drain()
+        gate.parts.slots.close()
         evicted = await wire.until(b'"}')
         answer = await gate.post(path, body_of(path))
         check(path, answer, 503, "draining")

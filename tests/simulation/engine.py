@@ -278,7 +278,7 @@ class World:
 
     def drain(self) -> None:
         """The operator ends the server."""
-        self.slots.drain()
+        self.slots.close()
 
     def cut(self) -> None:
         """The grace of a drain is over."""

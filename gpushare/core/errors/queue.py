@@ -87,7 +87,7 @@ class Paused(Unavailable):
 
 
 class Draining(Unavailable):
-    """503: the server is closing down."""
+    """503: the server is closing down, or an admin drains it."""
 
     code = "draining"
     outcome = Outcome.DRAINED

@@ -230,10 +230,8 @@ class NotAdmin(Denied):
 
     code = "not_admin"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"Changing models is for admins of this server (your key: {name}). Ask an admin to do it."
-        )
+    def __init__(self, name: str, what: str = "Changing models") -> None:
+        super().__init__(f"{what} is for admins of this server (your key: {name}). Ask an admin to do it.")
 
 
 class RouteRefused(Denied):

@@ -10,10 +10,12 @@ from secrets import token_hex
 from aiohttp import web
 
 from gpushare import __version__
+from gpushare.core.controls import Control
 from gpushare.web.inference import alive
 from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel, cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
+from gpushare.web.pages.controls import control_json, models_json, unload_json
 from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, openapi_json, ready_probe
 from gpushare.web.pages.help import help_page
@@ -54,6 +56,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/help": help_page,
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/queue": queue_json,
+        "/gpushare/v1/models": models_json,
         "/gpushare/v1/connecting": connecting_json,
         "/gpushare/v1/usage": usage_report,
         "/gpushare/v1/whoami": whoami_json,
@@ -71,7 +74,9 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/welcome/{token}": form(welcome, show=welcome_page),
         "/me/cancel": form(cancel),
         "/me/key": form(replace_key),
+        **{f"/gpushare/v1/queue/{what}": by_method(POST=control_json(what)) for what in Control},
         "/gpushare/v1/queue/{id}": by_method(DELETE=cancel_json),
+        "/gpushare/v1/models/unload": by_method(POST=unload_json),
     }
     for path, handler in other.items():
         app.router.add_route("*", path, handler)

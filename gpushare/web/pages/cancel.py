@@ -10,12 +10,23 @@ from aiohttp import hdrs, web
 
 from gpushare.core.about import Cancelled
 from gpushare.core.errors import KeyMissing, RequestUnknown
+from gpushare.core.model import Principal
 from gpushare.web.callers import base_url
+from gpushare.web.pages.controls import note
 from gpushare.web.pages.forms import Fields, go_to
 from gpushare.web.pages.login import local_page
 from gpushare.web.pages.render import json_answer
 from gpushare.web.pages.viewers import viewer
-from gpushare.web.parts import PARTS, PRINCIPAL
+from gpushare.web.parts import PARTS, PRINCIPAL, Parts
+
+
+def end(parts: Parts, request_id: str, who: Principal) -> bool:
+    """Ends a call if it is one that ``who`` may end; an admin's end of somebody else's is noted."""
+    live = parts.gateway.live.get(request_id)
+    ended = parts.gateway.cancel(request_id, who)
+    if ended and live is not None and live.who.owner != who.owner:
+        note(parts, who, "queue cancel", request_id, live.who.name)
+    return ended
 
 
 async def cancel_json(request: web.Request) -> web.Response:
@@ -29,7 +40,7 @@ async def cancel_json(request: web.Request) -> web.Response:
     if who is None:
         raise KeyMissing(base_url(request))
     request_id = request.match_info["id"]
-    if not request.app[PARTS].gateway.cancel(request_id, who):
+    if not end(request.app[PARTS], request_id, who):
         raise RequestUnknown
     return json_answer(Cancelled(id=request_id))
 
@@ -40,7 +51,7 @@ async def cancel(request: web.Request, fields: Fields) -> web.Response:
     who = viewer(request)
     if who is None:
         return go_to(f"/login?next={page}")
-    ended = request.app[PARTS].gateway.cancel(fields.get("id", ""), who)
+    ended = end(request.app[PARTS], fields.get("id", ""), who)
     return go_to(f"{page}?cancelled={'yes' if ended else 'no'}")
 
 

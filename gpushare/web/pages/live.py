@@ -68,7 +68,7 @@ def _check_view(request: web.Request, parts: Parts, view: str, who: Principal | 
     if who is None and (view != "status" or parts.config.status.anonymous == "off"):
         raise KeyMissing(base_url(request))
     if view == "admin" and who is not None and not who.is_admin:
-        raise NotAdmin(who.name)
+        raise NotAdmin(who.name, "This page")
 
 
 def _rev(request: web.Request) -> str:

@@ -126,7 +126,7 @@ async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
 
 async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:
     """There is nobody left for whom a setting could change."""
-    bench.parts.slots.drain()
+    bench.parts.slots.close()
     bench.read = refuse
     await bench.reload.once()
     assert (bench.log, bench.announced) == ([], [])

@@ -62,6 +62,7 @@ class Gateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, list[tuple[int, bytes]]] = {}
         self.asked: list[tuple[str, str, str | None]] = []
+        self.sent: list[bytes] = []
 
     @property
     def url(self) -> str:
@@ -85,6 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.server.sent.append(self.rfile.read(int(self.headers["Content-Length"] or 0)))
         self.do_GET()
 
     def log_message(self, *args: object) -> None:

@@ -11,7 +11,8 @@ import pytest
 from msgspec import Struct, field
 
 from gpushare.cli.main import gpushare
-from gpushare.core.about import Whoami
+from gpushare.core.about import Cancelled, Models, Unloaded, Whoami
+from gpushare.core.controls import Controls
 from gpushare.core.document import Document
 from gpushare.core.keys import KeyState
 from gpushare.core.model import Role, Service
@@ -20,6 +21,7 @@ from gpushare.core.usage import Usage
 from .conftest import Gateway, Run
 from .test_connect import FACTS
 from .test_login import WHOAMI
+from .test_queue import ADMIN
 from .test_status import BODY
 from .test_usage import PATH as USED
 from .test_usage import USAGE
@@ -92,6 +94,13 @@ class Tools(Struct, forbid_unknown_fields=True):
 
 SHAPES: dict[str, tuple[str, type[Struct]]] = {
     "status": ("gpushare.status/1", Document),
+    "queue show": ("gpushare.status/1", Document),
+    "queue pause": ("gpushare.controls/1", Controls),
+    "queue resume": ("gpushare.controls/1", Controls),
+    "queue drain": ("gpushare.controls/1", Controls),
+    "queue cancel": ("gpushare.cancelled/1", Cancelled),
+    "models list": ("gpushare.models/1", Models),
+    "models unload": ("gpushare.unloaded/1", Unloaded),
     "whoami": ("gpushare.whoami/1", Whoami),
     "usage": ("gpushare.usage/1", Usage),
     "connect": ("gpushare.tools/1", Tools),
@@ -100,7 +109,7 @@ SHAPES: dict[str, tuple[str, type[Struct]]] = {
     "config check": ("gpushare.config-check/1", Check),
     "config show": ("gpushare.config/1", Settings),
 }
-MORE = {"key show": ["erin"]}
+MORE = {"key show": ["erin"], "queue cancel": ["r_1"], "models unload": ["m"]}
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -122,6 +131,8 @@ def atlas(gateway: Gateway, home: Path, monkeypatch: pytest.MonkeyPatch) -> Gate
     gateway.answer("/gpushare/v1/whoami", (200, json.dumps(WHOAMI).encode()))
     gateway.answer(USED, (200, msgspec.json.encode(USAGE)))
     gateway.answer("/gpushare/v1/connecting", (200, json.dumps(FACTS).encode()))
+    for path, body in ADMIN.items():
+        gateway.answer(path, (200, json.dumps(body).encode()))
     monkeypatch.setenv("GPUSHARE_URL", gateway.url)
     return gateway
 

@@ -1,5 +1,6 @@
 """Ollama's small answers, against the simulated Ollama and its faults."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -47,6 +48,16 @@ async def test_an_ollama_that_is_down_is_one_error(sim: SimOllama, ollama: HttpO
     sim.refuse()
     with pytest.raises(OllamaDown):
         await ollama.version()
+
+
+async def test_a_model_leaves_memory(sim: SimOllama, ollama: HttpOllama) -> None:
+    """The request for it is Ollama's own form of it; a refusal is an error."""
+    await ollama.unload("m:latest")
+    entry = await sim.arrived(0)
+    assert (entry.path, json.loads(entry.body)) == ("/api/generate", {"model": "m:latest", "keep_alive": 0})
+    assert await ollama.resident() == ()
+    with pytest.raises(OllamaBroken):
+        await ollama.unload("none")
 
 
 async def test_silence_ends_at_the_deadline(sim: SimOllama, ollama: HttpOllama) -> None:

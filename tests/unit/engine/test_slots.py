@@ -289,6 +289,23 @@ async def test_draining_refuses_new_and_waiting_calls_and_lets_running_ones_fini
     assert bench.at_rest()
 
 
+async def test_a_drain_ends_by_resume_and_the_end_of_the_server_does_not() -> None:
+    """An admin lets calls in again; a server that closes down stays closed, and says when to come back."""
+    bench = Bench()
+    bench.slots.drain()
+    later = await refused(bench, "a")
+    bench.slots.resume()
+    done = asyncio.Event()
+    done.set()
+    await bench.hold("a", done)
+    bench.slots.close()
+    soon = await refused(bench, "b")
+    bench.slots.resume()
+    assert isinstance(await refused(bench, "b"), Draining)
+    assert (later.retry_after_s or 0) > (soon.retry_after_s or 0)
+    assert bench.served == ["a"]
+
+
 async def test_the_waiting_calls_of_an_ended_key_leave_the_queue() -> None:
     """Eviction reaches the chosen callers' waiting calls and nobody else's."""
     bench = Bench()

@@ -23,7 +23,7 @@ from gpushare.core.forecast import Forecast
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
 from gpushare.core.model import Call, Framing, Lane, Principal, ResidentModel, Role, Service
 from gpushare.core.picture import OllamaView
-from gpushare.core.views import QueueView, RunningView, ShareView, WaitingView
+from gpushare.core.views import QueueCounts, QueueView, RunningView, ShareView, WaitingView
 from gpushare.edge.ollama import HttpOllama
 from gpushare.engine.live import LiveCall
 from gpushare.engine.relay import Relay
@@ -42,7 +42,9 @@ KEYS = {name: new_key(bytes([number]) * 40) for number, name in enumerate(PEOPLE
 class MadeUpQueue:
     """A queue with one call running and two waiting; one of the models is hostile."""
 
+    closing = False
     draining = False
+    paused = False
 
     def __init__(self, owners: dict[str, str], clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -99,6 +101,28 @@ class MadeUpQueue:
         running = (replace(row, started_s=row.started_s + passed_s) for row in self.view.running)
         waiting = (replace(row, eta_s=(row.eta_s or 0.0) - passed_s) for row in self.view.waiting)
         return replace(self.view, running=tuple(running), waiting=tuple(waiting))
+
+    def pause(self) -> None:
+        self.paused = True
+        self.view = replace(self.view, paused_since=0.0)
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def resume(self) -> None:
+        self.paused = self.draining = False
+        self.view = replace(self.view, paused_since=None)
+
+    def counts(self) -> QueueCounts:
+        view = self.view
+        return QueueCounts(
+            waiting=len(view.waiting),
+            held=view.held,
+            granted_total=view.granted_total,
+            released_total=view.released_total,
+            shares=view.shares,
+            jain=view.jain,
+        )
 
     def closing_down(self) -> Draining:
         return Draining()

@@ -1,0 +1,106 @@
+"""What admins do to the queue while calls wait and run, by key and through the whole gateway."""
+
+import asyncio
+import json
+from contextlib import closing
+from typing import cast
+
+from gpushare.edge.store import Store
+from gpushare.edge.store.schema import open_reader
+from tests.conformance.tools import busy, calls, know_models
+from tests.harness import Gate, chat
+
+QUEUE = "/gpushare/v1/queue"
+
+
+async def control(gate: Gate, what: str) -> dict[str, object]:
+    """Does one thing to the queue and returns the answer."""
+    status, _, body = await gate.request("POST", f"{QUEUE}/{what}", who="root")
+    assert status == 200
+    answer: dict[str, object] = json.loads(body)
+    return answer
+
+
+async def ready(gate: Gate) -> str:
+    """Returns the word for whoever asks whether calls are taken."""
+    return (await gate.request("GET", "/readyz", who=None))[2].decode()
+
+
+async def acts(gate: Gate) -> list[tuple[str, str, str]]:
+    """Returns who did what to what, as the ledger holds it."""
+    store = cast("Store", gate.parts.ledger)
+    await store.flush()
+    with closing(open_reader(store.path)) as connection:
+        return list(connection.execute("SELECT name, what, target FROM actions ORDER BY rowid"))
+
+
+async def test_a_pause_holds_calls_until_it_is_resumed(gate: Gate) -> None:
+    """Whoever comes waits and Ollama hears nothing; then the call runs."""
+    await know_models(gate)
+    assert (await control(gate, "pause"))["paused"] is True
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(gate.post("/api/chat", chat("waits")))
+        await gate.waiting(1)
+        assert calls(gate) == []
+        assert (await control(gate, "resume"))["paused"] is False
+        assert (await call)[0] == 200
+    assert await acts(gate) == [("root", "queue pause", ""), ("root", "queue resume", "")]
+    said = [line for line in gate.logs if line["event"] == "admin.acted"]
+    assert [(line["person"], line["what"]) for line in said] == [
+        ("root", "queue pause"),
+        ("root", "queue resume"),
+    ]
+
+
+async def test_a_drain_turns_away_until_it_is_resumed(gate: Gate) -> None:
+    """What runs finishes, what waits and comes is refused, probes are told; then all is as before."""
+    await know_models(gate)
+    async with busy(gate) as holder, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(gate.post("/api/chat", chat("waits")))
+        await gate.waiting(1)
+        assert await control(gate, "drain") == {
+            "schema": "gpushare.controls/1",
+            "paused": False,
+            "draining": True,
+            "running": 1,
+            "waiting": 0,
+        }
+        assert (await waiting)[0] == 503
+        status, headers, body = await gate.post("/v1/chat/completions", chat("comes"))
+        assert (status, json.loads(body)["error"]["code"]) == (503, "draining")
+        assert 1 <= int(headers["Retry-After"]) <= 30
+        assert await ready(gate) == "draining"
+        assert not holder.ended
+        await control(gate, "resume")
+        assert await ready(gate) == "ok"
+    assert (await gate.post("/api/chat", chat("again")))[0] == 200
+
+
+async def test_a_model_is_unloaded(gate: Gate) -> None:
+    """Ollama gets its own form of it, memory is looked at again, and a second time it is not there."""
+    await know_models(gate)
+    await gate.post("/api/chat", chat("loads"))
+    await gate.parts.monitor.poll_resident()
+    sent = {"model": "M"}
+    status, _, body = await gate.post("/gpushare/v1/models/unload", sent, who="root")
+    assert (status, json.loads(body)["model"]) == (200, "m:latest")
+    asked = [entry for entry in gate.sim.log if entry.path == "/api/generate"]
+    assert [json.loads(entry.body) for entry in asked] == [{"model": "m:latest", "keep_alive": 0}]
+    assert gate.parts.monitor.view.loaded == ()
+    assert (await gate.post("/gpushare/v1/models/unload", sent, who="root"))[0] == 404
+    assert await acts(gate) == [("root", "models unload", "m:latest")]
+
+
+async def test_an_admin_s_end_of_another_s_call_is_noted(gate: Gate) -> None:
+    """With the id and whose it was; what people end of their own is nobody's business."""
+    await know_models(gate)
+    async with busy(gate), asyncio.TaskGroup() as tasks:
+        for who, by in (("alice", "root"), ("bob", "bob")):
+            call = tasks.create_task(gate.post("/api/chat", chat("waits"), who=who))
+            await gate.waiting(1)
+            (request_id,) = [row.id for row in gate.parts.slots.snapshot().waiting]
+            assert (await gate.request("DELETE", f"{QUEUE}/{request_id}", who=by))[0] == 200
+            assert (await call)[0] == 410
+            if by == "root":
+                assert await acts(gate) == [("root", "queue cancel", request_id)]
+    assert len(await acts(gate)) == 1
