@@ -40,6 +40,10 @@ FAULTS = frozenset(
 """Ends of calls that speak against Ollama as a whole."""
 
 
+SILENT = frozenset({Outcome.TIMEOUT_FIRST_BYTE, Outcome.TIMEOUT_IDLE})
+"""Ends of calls that speak against their model too: with one slot they are too rare to open the whole."""
+
+
 class Door(StrEnum):
     """Whether calls go to Ollama: all, one at a time, or none."""
 

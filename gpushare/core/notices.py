@@ -6,6 +6,7 @@ code is an anchor of the page ``/help``, which says what an admin can do.
 
 from collections.abc import Iterator
 
+from gpushare.core.breaker import Door
 from gpushare.core.document import Notice
 from gpushare.core.gpu_status import neighbours, trouble
 from gpushare.core.picture import Picture
@@ -47,13 +48,21 @@ MODEL_ON_CPU = Notice(
 )
 
 
+def model_failing(models: tuple[str, ...]) -> Notice:
+    """Returns the notice about models that are shut for a while; names are for those who may see all."""
+    which = f"a model ({', '.join(models)})" if models else "a model"
+    text = f"Ollama keeps failing with {which}. Requests for it are turned away for a while, others run."
+    return Notice(code="model-failing", level="bad", text=text)
+
+
 def notices(picture: Picture, *, admin: bool) -> tuple[Notice, ...]:
     """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
     return tuple(_found(picture, admin=admin))[:MOST]
 
 
 def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
-    if picture.ollama.since is not None and not picture.ollama.up:
+    ollama = picture.ollama
+    if ollama.since is not None and (not ollama.up or ollama.breaker is Door.OPEN):
         yield OLLAMA_DOWN
     if picture.draining:
         yield DRAINING
@@ -61,6 +70,8 @@ def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
         yield PAUSED
     if picture.config_rejected and admin:
         yield CONFIG_REJECTED
+    if ollama.failing:
+        yield model_failing(ollama.failing if admin else ())
     if picture.gpus:
         yield from trouble(picture.gpus)
     if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):

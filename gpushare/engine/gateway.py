@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import structlog
+from msgspec import structs
 
 from gpushare.core.config import Config
 from gpushare.core.errors import (
@@ -30,6 +31,7 @@ from gpushare.core.ledger import Admission
 from gpushare.core.lists import filter_list
 from gpushare.core.model import Call, Intent, Kind, Outcome, Phase, Principal, UpstreamRequest
 from gpushare.core.names import is_cloud, may_use
+from gpushare.core.pace import Paces
 from gpushare.engine.health import Health
 from gpushare.engine.held import HeldSlot
 from gpushare.engine.live import LiveCall
@@ -84,6 +86,7 @@ class Gateway:
         self._monitor = monitor
         self._ledger = ledger
         self._health = health
+        self._paces = Paces()
         self._observers = tuple(observers)
         self._clock = clock
         self._wall = wall
@@ -254,7 +257,7 @@ class Gateway:
             sink=sink,
             request_id=live.request_id,
             headers=self._headers(live),
-            deadlines=self._deadlines(call),
+            deadlines=self._sooner(live, self._deadlines(call)),
             progress=live,
         )
         request = UpstreamRequest(
@@ -300,6 +303,19 @@ class Gateway:
             **stall,
         )
 
+    def _sooner(self, live: LiveCall, limits: Deadlines) -> Deadlines:
+        """Returns the limits with an earlier one for the first byte, where its usual time is known.
+
+        A wedged Ollama is told from a long prompt by it, without a probe that would load the GPU.
+        """
+        call = live.call
+        if not limits.first_byte_s or live.lease is None or live.lease.swap:
+            return limits
+        usual_s = self._paces.limit_s(call.model, len(call.body))
+        if usual_s is None or usual_s >= limits.first_byte_s:
+            return limits
+        return structs.replace(limits, first_byte_s=usual_s)
+
     # --- the end ---------------------------------------------------------------------------------------
 
     def _note_end(self, live: LiveCall, end: RelayEnd) -> None:
@@ -309,8 +325,14 @@ class Gateway:
             live.connect_s = end.connected_at - live.began
         if end.first_at is not None:
             live.first_s = end.first_at - live.began
+            self._note_pace(live, end.first_at - (end.connected_at or end.first_at))
         if live.lease is not None and live.lease.swap and end.usage.load_s:
             self.slots.learn_load(live.call.model, end.usage.load_s)
+
+    def _note_pace(self, live: LiveCall, seconds: float) -> None:
+        """Learns how long a loaded model takes to begin; a single document only begins when it ends."""
+        if live.call.streaming and live.lease is not None and not live.lease.swap:
+            self._paces.note(live.call.model, len(live.call.body), seconds)
 
     def _note_departure(self, live: LiveCall) -> None:
         """The client left; what was already answered stays answered."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from gpushare.core.breaker import FAULTS, Breaker, Door, ModelBreakers
+from gpushare.core.breaker import FAULTS, SILENT, Breaker, Door, ModelBreakers
 from gpushare.core.errors import ModelFailing, OllamaDown, spread_retry_s
 from gpushare.core.model import Outcome
 from gpushare.engine.slots import LocalSlots
@@ -85,9 +85,11 @@ class Health:
     def ended(self, model: str, outcome: Outcome, status: int) -> None:
         """Hears how a call ended that was on its way to Ollama."""
         now = self._clock()
-        if outcome is Outcome.UPSTREAM_ERROR and (status >= 500 or status < 400):
+        failing = outcome is Outcome.UPSTREAM_ERROR and (status >= 500 or status < 400)
+        if model and (failing or outcome in SILENT):
             if self._models.failed(model, now):
-                _log.warning("breaker.opened", model=model, reason="the model keeps failing")
+                reason = "the model keeps failing" if failing else "the model keeps silent"
+                _log.warning("breaker.opened", model=model, reason=reason)
                 self._changed()
         else:
             self._models.ended(model, ok=outcome is Outcome.OK)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from gpushare.core.breaker import Door
 from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.model import ResidentModel
 from gpushare.core.notices import notices
@@ -21,12 +22,22 @@ LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expir
         (replace(PICTURE, queue=queue(paused_since=NOW)), ["paused"]),
         (replace(PICTURE, config_rejected=True), []),
         (replace(PICTURE, ollama=UP.changed(loaded=LARGE)), ["model-on-cpu"]),
+        (replace(PICTURE, ollama=UP.changed(breaker=Door.OPEN)), ["ollama-down"]),
+        (replace(PICTURE, ollama=UP.changed(failing=("secret:70b",))), ["model-failing"]),
         (replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")), ["demo"]),
     ],
 )
 def test_each_trouble_has_its_notice(picture: Picture, codes: list[str]) -> None:
     """A server that is well says nothing, and one that was never asked is not called down."""
     assert [notice.code for notice in notices(picture, admin=False)] == codes
+
+
+def test_only_admins_are_told_which_model_fails() -> None:
+    """A key may be limited to some models; it does not learn the names of others from a notice."""
+    wrong = replace(PICTURE, ollama=UP.changed(failing=("secret:70b",)))
+    (for_admin,), (for_others,) = notices(wrong, admin=True), notices(wrong, admin=False)
+    assert "secret:70b" in for_admin.text
+    assert "secret" not in for_others.text
 
 
 def test_at_most_three_notices_gravest_first() -> None:

@@ -541,3 +541,21 @@ async def test_a_call_can_be_cancelled_before_it_is_in_the_queue() -> None:
         await call
     assert desk.upstream.requests == []
     assert [(record.outcome, record.phase) for record in desk.records] == [(Outcome.CANCELLED, Phase.REQUEST)]
+
+
+async def test_a_model_that_is_usually_quick_is_given_up_sooner() -> None:
+    """Once five answers of a loaded model have begun, the first byte has a deadline of its own."""
+    desk = Desk()
+    desk.scheduler.set_resident("b", ["m:latest"], 0.0)
+    limits = []
+    for number in range(6):
+        live = desk.gateway._begin(generate(), person(), request_id=f"x{number}", tool="")  # noqa: SLF001
+        with desk.slots.lease(live.call, live.who, ticket_id=live.request_id, max_wait_s=1) as lease:
+            await lease.turn()
+            live.lease = lease
+            usual = desk.gateway._deadlines(live.call)  # noqa: SLF001
+            limits.append(desk.gateway._sooner(live, usual).first_byte_s)  # noqa: SLF001
+        del desk.gateway.live[live.request_id]
+        await desk.handle(generate(), request_id=f"r{number}")
+    assert limits[:5] == [330.0] * 5
+    assert 60.0 <= limits[5] < 61.0

@@ -111,6 +111,17 @@ async def test_a_failing_model_leaves_the_others_alone() -> None:
     assert clinic.health.breaker.door is Door.CLOSED
 
 
+async def test_a_model_that_keeps_silent_is_shut() -> None:
+    """P14: with one slot, silences are too far apart to open the whole breaker."""
+    clinic = Clinic()
+    for outcome in (Outcome.TIMEOUT_FIRST_BYTE, Outcome.TIMEOUT_IDLE, Outcome.TIMEOUT_FIRST_BYTE):
+        clinic.clock.now += 100.0
+        clinic.health.ended("big", outcome, 504)
+    with pytest.raises(ModelFailing):
+        clinic.health.admit("big")
+    assert clinic.health.breaker.door is Door.CLOSED
+
+
 async def test_a_door_that_does_not_answer_is_probed_soon() -> None:
     """While it is open the monitor is told when; at other times there is no hurry."""
     clinic = Clinic(grace_s=100.0)
