@@ -32,6 +32,7 @@ _ID = {
 
 _USAGE: tuple[dict[str, Any], ...] = (
     {"name": "by", "in": "query", "schema": {"enum": [by.value for by in By]}},
+    {"name": "of", "in": "query", "schema": {"enum": ["me"]}},
     {
         "name": "since",
         "in": "query",

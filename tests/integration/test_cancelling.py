@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+from typing import cast
 
 import pytest
 
+from gpushare.edge.store import Store
 from gpushare.sim import State
 from tests.conformance.tools import DIALECTS, body_of, busy, calls, error_of, frames, know_models, last_done
 from tests.harness import Gate, chat
@@ -149,7 +151,10 @@ async def test_the_page_cancels_what_waits_and_what_runs(gate: Gate) -> None:
         assert (await person.post("/me/cancel", {"id": first})).location == "/status?cancelled=yes"
         await entry.reached(State.CANCELLED)
         assert b"cancelled" in (await running)[2].splitlines()[-1]
-        assert buttons((await person.get("/me")).text) == []
+        await cast("Store", gate.parts.ledger).flush()
+        page = (await person.get("/me")).text
+        assert buttons(page) == []
+        assert page.count(">cancelled</td>") == 2, "the list of the last 24 hours has both"
         assert (await person.post("/me/cancel", {"id": first})).location == "/status?cancelled=no"
     assert calls(gate) == [entry]
 

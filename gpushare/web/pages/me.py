@@ -1,5 +1,6 @@
-"""The page of one person: own calls, each to cancel, and the own key."""
+"""The page of one person: own calls, each to cancel, what they used, and the own key."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,10 @@ from aiohttp import web
 from markupsafe import Markup
 
 from gpushare.core import own
+from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.keys import KeyRecord
+from gpushare.core.own import OwnUse
+from gpushare.engine.ports import LedgerReader
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
 from gpushare.web.pages.forms import go_to
@@ -18,15 +22,22 @@ from gpushare.web.pages.sections import RENDERER
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS
 
+DAYS = 7
+RECENT_S = 24 * 3600
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MePage(Page):
-    """What ``me.html`` uses; ``told`` is what came of the form that led here."""
+    """What ``me.html`` uses.
+
+    ``told`` is what came of the form that led here; ``use`` is None while the ledger cannot be read.
+    """
 
     told: str
     sections: Mapping[str, Markup]
     now: datetime
     share: str
+    use: OwnUse | None
     key: KeyRecord
 
 
@@ -48,6 +59,19 @@ async def me_page(request: web.Request) -> web.Response:
         sections=request.app[RENDERER].first_paint(look, look.audience(who), "me"),
         now=look.showing.picture.wall,
         share=own.share(who, parts.config.queue.background_weight),
+        use=await _use(parts.ledger, who.owner, look.wall),
         key=key,
     )
     return render(request, "me.html", page)
+
+
+async def _use(ledger: LedgerReader, owner: str, now: float) -> OwnUse | None:
+    """Returns what somebody used; ``now`` is seconds since 1970."""
+    since = now - RECENT_S
+    try:
+        days, calls, refusals = await asyncio.gather(
+            ledger.own_days(owner, DAYS), ledger.own_calls(owner, since), ledger.refusals(owner, since)
+        )
+    except LedgerUnavailable:
+        return None
+    return own.use(days, calls, refusals)

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gpushare.core.errors import InvalidRequest, KeyMissing
+from gpushare.core.model import Principal
 from gpushare.core.usage import FORMATS, By, Since, csv, parse_since, priced
 from gpushare.web.callers import base_url
 from gpushare.web.pages.render import PAGE_HEADERS, json_answer
@@ -11,7 +12,7 @@ from gpushare.web.parts import PARTS
 
 
 async def usage_report(request: web.Request) -> web.Response:
-    """Returns what the caller used; an admin is told of all.
+    """Returns what the caller used; an admin is told of all, but for ``of=me``.
 
     Raises:
         InvalidRequest: the query asks for what there is not.
@@ -27,7 +28,7 @@ async def usage_report(request: web.Request) -> web.Response:
     if form not in FORMATS:
         raise InvalidRequest('format is "json" or "csv".')
     settings = parts.config.ledger
-    found = await parts.ledger.usage(by, since, owner=None if who.is_admin else who.owner)
+    found = await parts.ledger.usage(by, since, owner=_owner(request, who))
     report = priced(found, settings.price_per_kwh, settings.currency)
     if form == "json":
         return json_answer(report)
@@ -41,6 +42,14 @@ def _by(request: web.Request) -> By:
         return By(request.query.get("by", By.PERSON))
     except ValueError:
         raise InvalidRequest('by is "person", "model", "day" or "tool".') from None
+
+
+def _owner(request: web.Request, who: Principal) -> str | None:
+    """Returns whose usage is told, None for everybody's."""
+    of = request.query.get("of")
+    if of not in (None, "me"):
+        raise InvalidRequest('of is "me", or left out.')
+    return None if who.is_admin and of is None else who.owner
 
 
 def _since(request: web.Request) -> Since:

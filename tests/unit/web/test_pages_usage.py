@@ -53,6 +53,8 @@ async def test_people_see_their_own_and_an_admin_all(used: Site) -> None:
     assert await rows(used, "", "alice") == [("alice", 2, 3.0)]
     assert await rows(used, "", "bob") == [("bob", 1, 9.0)]
     assert await rows(used, "", "carol") == [("bob", 1, 9.0), ("alice", 2, 3.0)]
+    assert await rows(used, "?of=me", "carol") == []
+    assert await rows(used, "?of=me", "alice") == [("alice", 2, 3.0)]
     assert await rows(used, "?by=tool", "alice") == [("zed", 1, 2.0), ("curl", 1, 1.0)]
     assert await rows(used, "?by=model", "carol") == [("qwen3:8b", 3, 12.0)]
 

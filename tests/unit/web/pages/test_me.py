@@ -1,12 +1,18 @@
 """The page of one person: what is theirs, and nothing else."""
 
+import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import msgspec
 import pytest
 
 from gpushare.core.keys import KeyRing, key_id
+from gpushare.core.model import Outcome
+from gpushare.edge.store import Store
+from tests.unit.records import CALL
 from tests.unit.web.browser import browser
 from tests.unit.web.site import HOSTILE, KEYS, Site, tags
 
@@ -94,3 +100,76 @@ async def test_a_form_leads_back_to_a_page_of_ours(site: Site, referer: str) -> 
         await person.sign_in(KEYS["alice"])
         shown = await person.post("/me/cancel", {"id": "x"}, Referer=referer)
         assert (shown.status, shown.location) == (303, "/status?cancelled=no")
+
+
+@pytest.fixture
+async def used(site: Site) -> Site:
+    """A site whose ledger has two calls of alice's, one of bob's, and refusals of both."""
+    store = cast("Store", site.parts.ledger)
+    now = time.time()
+    for number, (name, outcome) in enumerate(
+        [("alice", Outcome.OK), ("alice", Outcome.CANCELLED), ("bob", Outcome.OK)]
+    ):
+        store.append(
+            msgspec.structs.replace(
+                CALL,
+                request_id=f"r_u{number}",
+                person=name,
+                owner=site.owners[name],
+                model=f"model-of-{name}",
+                tool=HOSTILE,
+                outcome=outcome,
+                ended_at=now - 60 * number,
+            )
+        )
+    for name, count in (("alice", 3), ("bob", 4)):
+        for number in range(count):
+            store.append(
+                msgspec.structs.replace(
+                    CALL,
+                    request_id=f"r_{name}{number}",
+                    person=name,
+                    owner=site.owners[name],
+                    key_id=site.owners[name],
+                    outcome=Outcome.REJECTED_KEY_LIMIT,
+                    admitted=False,
+                    ended_at=now,
+                )
+            )
+    await store.flush()
+    return site
+
+
+async def test_the_page_tells_what_was_used(used: Site) -> None:
+    """Sums, each call of the last day with its times and its end, and who was turned away why."""
+    _, _, page = await used.get("/me", "alice")
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+    assert "Today: 8 s of GPU time, 2 requests, 20 tokens in, 40 out" in text
+    assert "7 days: 8 s of GPU time, 2 requests" in text
+    assert text.count("model-of-alice") == 2
+    assert "ran 4 s waited 2 s 10 in, 20 out answered" in text
+    assert "20 out cancelled" in text
+    assert re.search(r"you had as many waiting as one person may have [\dmins ]+ ago 3 requests", text)
+    bars = [attrs["width"] for tag, attrs in tags(page) if tag == "rect" and "fill-opacity" not in attrs]
+    assert bars == ["100.0", *["0.0"] * 6]
+
+
+async def test_nobody_else_s_use_is_there(used: Site) -> None:
+    """Not even an admin's page has it, nor the table behind its link; a hostile tool is text."""
+    for who in ("alice", "carol"):
+        _, _, page = await used.get("/me", who)
+        assert "model-of-bob" not in page
+        assert HOSTILE not in page
+        (link,) = [str(attrs["href"]) for tag, attrs in tags(page) if "csv" in str(attrs.get("href"))]
+        status, headers, table = await used.get(link, who)
+        assert (status, headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
+        assert len(table.splitlines()) == (2 if who == "alice" else 1)
+
+
+async def test_the_page_lives_without_the_ledger(site: Site) -> None:
+    """When the figures cannot be read, the requests and the key are there all the same."""
+    await cast("Store", site.parts.ledger).close()
+    status, _, page = await site.get("/me", "alice")
+    assert status == 200
+    assert "The figures cannot be read now." in page
+    assert ids(page) == ["r_3"]
