@@ -30,10 +30,7 @@ def objection(call: Call, status: int, headers: Mapping[str, str]) -> str | None
 
 def passed_headers(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
     """Returns the headers of the client's answer that depend on Ollama's."""
-    passed = {
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-cache" if headers.get("cache-control") == "no-cache" else "no-store",
-    }
+    passed = {"Cache-Control": "no-cache"} if headers.get("cache-control") == "no-cache" else {}
     content_type = headers.get("content-type", "")
     if _known_type(content_type, multipart=call.endpoint.multipart):
         passed["Content-Type"] = content_type

@@ -359,5 +359,10 @@ class Gateway:
 
 
 def answer_headers(request_id: str) -> dict[str, str]:
-    """Returns the headers that every answer carries, errors included."""
-    return {"X-Gpushare-Request": request_id, "X-Request-Id": request_id}
+    """Returns the headers that every answer carries, errors included; some have another ``Cache-Control``."""
+    return {
+        "X-Gpushare-Request": request_id,
+        "X-Request-Id": request_id,
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }

@@ -57,7 +57,8 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         _log.error("request.failed", request=request_id, error=type(error).__name__, exc_info=True)
         response = error_response(request, Internal(request_id))
     if not response.prepared:
-        response.headers.update(answer_headers(request_id))
+        for name, value in answer_headers(request_id).items():
+            response.headers.setdefault(name, value)  # a static file may be kept
         if hdrs.ORIGIN in request.headers:
             response.headers.update(cors_headers(request))
     return response

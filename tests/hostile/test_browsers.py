@@ -3,13 +3,13 @@
 import pytest
 
 from gpushare.core.dialects import ENDPOINTS
-from tests.conformance.tools import calls, exchange, know_models, nothing_ran
+from tests.conformance.tools import calls, dial, exchange, know_models, nothing_ran
 from tests.harness import Gate
-from tests.hostile.tools import BODY, chat_shot, quotes_nothing, refused, sentence, shot
+from tests.hostile.tools import BODY, OWN, chat_shot, quotes_nothing, refused, sentence, shot
 from tests.unit.web.wire import statuses
 
 PAGES = (
-    *("/", "/status", "/connect", "/gpushare/v1/status", "/metrics", "/healthz", "/readyz", "/nope"),
+    *(*OWN, "/nope"),
     *sorted({endpoint.path for endpoint in ENDPOINTS if "{" not in endpoint.path} - {"/"}),
 )
 LINE = b"Host: 127.0.0.1\r\n"
@@ -182,6 +182,30 @@ async def test_an_unwelcome_body_is_not_asked_for(
 async def test_another_expectation(gate: Gate, expect: str) -> None:
     """Nothing else can be expected."""
     await refused(gate, chat_shot(gate, f"Expect: {expect}"), 417)
+
+
+@pytest.mark.parametrize("path", OWN)
+@pytest.mark.parametrize("who", [None, "alice"])
+async def test_what_every_answer_forbids_a_browser(gate: Gate, path: str, who: str | None) -> None:
+    """No answer of ours is kept, guessed to be of another type, framed or given to another site."""
+    for method, accept in (("GET", "text/html"), ("GET", "*/*"), ("HEAD", "*/*"), ("POST", "text/html")):
+        async with dial(gate.port) as wire:
+            await wire.send(
+                shot(gate, f"{method} {path} HTTP/1.1", f"Accept: {accept}", "Connection: close", who=who)
+            )
+            head = (await wire.until(b"\r\n\r\n")).decode().lower()
+        fields = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+        assert fields["x-content-type-options"] == "nosniff"
+        assert fields["server"] == "gpushare"
+        assert "no-store" in fields["cache-control"] or path.startswith("/static/")
+        if "html" in fields.get("content-type", ""):
+            policy = fields["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert fields["referrer-policy"] == "same-origin"
+            assert fields["cross-origin-resource-policy"] == "same-origin"
+            assert fields["cross-origin-opener-policy"] == "same-origin"
 
 
 async def test_two_expectations(gate: Gate) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gpushare.sim import State
-from tests.conformance.tools import dial, exchange, know_models, last_done, post
+from gpushare.web.pages import hub
+from tests.conformance.tools import busy, dial, exchange, know_models, last_done, post
 from tests.harness import CANARY, Gate, chat, gateway
-from tests.hostile.tools import chat_shot
+from tests.hostile.tools import chat_shot, refused, shot
 from tests.unit.web.wire import Wire, statuses
 
 SILENT = 100
@@ -103,3 +104,62 @@ async def test_clients_that_never_stay(gate: Gate) -> None:
         "ollama.up",
     }
     assert all(entry.state is not State.STALLED for entry in gate.sim.log)
+
+
+async def watch(wire: Wire, gate: Gate, *fields: str, who: str = "alice") -> bytes:
+    """Opens the live stream of the page on a bare socket; returns the head of the answer."""
+    await wire.send(shot(gate, "GET /events HTTP/1.1", *fields, who=who))
+    return await wire.until(b"\r\n\r\n")
+
+
+@pytest.mark.item(72)
+async def test_many_viewers(tmp_path: Path) -> None:
+    """Who comes beyond the limits is told when to come back; calls and other viewers go on."""
+    settings = "[status]\nmax_viewers = 12\nmax_viewers_per_address = 10"
+    async with gateway(tmp_path, settings=settings) as gate, AsyncExitStack() as stack:
+        await know_models(gate)
+        for number in range(30):
+            wire = await stack.enter_async_context(dial(gate.port))
+            head = await watch(wire, gate)
+            assert statuses(head) == [200 if number < 10 else 503]
+            assert (b"\r\nRetry-After: " in head) == (number >= 10)
+        assert statuses(await exchange(gate, chat_shot(gate))) == [200]
+    assert not gate.parts.gateway.live
+
+
+@pytest.mark.item(73)
+async def test_a_viewer_that_never_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is dropped once a write has been stuck; until then it costs the newest state, and others nothing."""
+    monkeypatch.setattr(hub, "STUCK_S", 0.3)
+    monkeypatch.setattr(hub, "TICK_S", 0.005)
+    async with gateway(tmp_path) as gate, dial(gate.port, receive_bytes=4096) as wire:
+        await know_models(gate)
+        await watch(wire, gate)
+        doors = gate.parts.connections
+        assert doors is not None
+        async with asyncio.timeout(30):
+            while doors.open:
+                async with busy(gate), dial(gate.port) as waiting:
+                    await waiting.send(chat_shot(gate))
+                    await gate.waiting(1)
+                await gate.waiting(0)
+        assert statuses(await exchange(gate, chat_shot(gate))) == [200]
+
+
+@pytest.mark.item(74)
+@pytest.mark.parametrize(
+    "value", ["x" * 8000, "b000-1", "-1", "<script>", "a" * 16 + "-" + "9" * 30, "\u00e9"]
+)
+async def test_an_odd_place_to_go_on_from(gate: Gate, value: str) -> None:
+    """What is no place of ours is no place: everything is told again."""
+    async with dial(gate.port) as wire:
+        assert statuses(await watch(wire, gate, f"Last-Event-ID: {value}")) == [200]
+        told = await wire.until(b"event: meta")
+    assert b"event: part" in told
+    assert value.encode() not in told or value == "-1"
+
+
+@pytest.mark.item(74)
+async def test_a_place_with_a_line_end(gate: Gate) -> None:
+    """It is no header."""
+    await refused(gate, shot(gate, "GET /events HTTP/1.1", "Last-Event-ID: a\rX: b"), 400)

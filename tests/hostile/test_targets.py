@@ -5,10 +5,9 @@ import pytest
 from gpushare.core.dialects import ENDPOINTS
 from tests.conformance.tools import exchange, nothing_ran, only_call
 from tests.harness import CANARY, Gate
-from tests.hostile.tools import BODY, body_of, chat_shot, quotes_nothing, refused, shot
+from tests.hostile.tools import BODY, OWN, body_of, chat_shot, quotes_nothing, refused, shot
 from tests.unit.web.wire import statuses
 
-PAGES = ("/", "/status", "/connect", "/gpushare/v1/status", "/metrics", "/healthz", "/readyz")
 METHODS = ("TRACE", "PROPFIND", "SEARCH", "QUERY", "FOO", "get", "post", "PO ST", "X" * 100)
 
 
@@ -34,7 +33,7 @@ async def test_no_tunnel(gate: Gate, target: str) -> None:
 
 
 @pytest.mark.item(17)
-@pytest.mark.parametrize("path", [*PAGES, *sorted({e.path for e in ENDPOINTS if "{" not in e.path}), "/nope"])
+@pytest.mark.parametrize("path", [*OWN, *sorted({e.path for e in ENDPOINTS if "{" not in e.path}), "/nope"])
 async def test_options_without_an_allowed_origin(gate: Gate, path: str) -> None:
     """A preflight from nowhere, or from a page that is not listed, allows nothing."""
     for origin, allowed in (([], (404, 405)), (["Origin: https://evil.example"], (403,))):

@@ -1,7 +1,9 @@
 """What the hostile tests share: requests made byte by byte, and the checks that follow each of them."""
 
 import json
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.conformance.tools import exchange, nothing_ran
 from tests.harness import CANARY, Gate
@@ -9,6 +11,13 @@ from tests.unit.web.wire import statuses
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"%b"}],"stream":false}' % CANARY.encode()
 """A call that would be answered, with a canary in its prompt."""
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+TABLE = DOCUMENT.partition("\n## Own addresses\n")[2].partition("\n### ")[0]
+OWN = sorted(
+    re.sub(r"\{\w+\}", "x", path)
+    for path in re.findall(r"^\| `(?:[A-Z]+ )?(/[^`]*)` \|", TABLE, re.MULTILINE)
+)
+"""Every address of our own, with something in the place of what varies."""
 
 
 def shot(

@@ -84,6 +84,7 @@ def cells(text: str) -> list[list[str]]:
     return list(spreadsheets.reader(io.StringIO(text, newline="")))
 
 
+@pytest.mark.item(77)
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("x")'])
 def test_no_cell_is_a_formula(name: str) -> None:
     """P34: what a spreadsheet would compute is text."""

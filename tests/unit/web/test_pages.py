@@ -12,6 +12,7 @@ from gpushare.core.openapi import description
 from gpushare.core.picture import OllamaView
 from gpushare.core.views import Delay, Reason
 from tests.unit import records
+from tests.unit.source import ROOT
 from tests.unit.web.site import HOSTILE, PEOPLE, Site, tags, text_of
 
 CALL = msgspec.structs.replace(
@@ -208,3 +209,11 @@ async def test_every_address_for_programs_is_described(site: Site) -> None:
     routed = {resource.canonical for resource in site.app.router.resources()}
     ours = {path for path in routed if path.startswith("/gpushare/")} | {"/metrics", "/healthz", "/readyz"}
     assert set(description("x")["paths"]) == ours
+
+
+async def test_every_address_is_in_the_documents(site: Site) -> None:
+    """The table of ``docs/api.md`` has each address of our own, and no other."""
+    table = (ROOT / "docs" / "api.md").read_text().partition("\n## Own addresses\n")[2].partition("\n### ")[0]
+    shown = set(re.findall(r"^\| `(?:[A-Z]+ )?(/[^`]*)` \|", table, re.MULTILINE))
+    routed = {resource.canonical for resource in site.app.router.resources()} - {"/{path}"}
+    assert shown == routed
