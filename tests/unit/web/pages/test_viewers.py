@@ -17,7 +17,7 @@ async def test_the_key_in_the_request_wins(site: Site) -> None:
         assert "alice (you)" not in shown.text
 
 
-@pytest.mark.parametrize("path", ["/api/show", "/v1/chat/completions", "/v1/messages", "/api/pull"])
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages", "/api/pull"])
 async def test_the_api_takes_no_session(site: Site, path: str) -> None:
     """A browser cannot be made to spend GPU time: with the cookie alone there is no key."""
     async with browser(site.url) as person:
