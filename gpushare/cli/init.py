@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from gpushare.cli.key import hand_over, make_record
+from gpushare.cli.layout import STATE
 from gpushare.cli.options import base_url, config_option, read_setup
 from gpushare.cli.terminal import ExitCode, Failure, note
 from gpushare.core.config import parse
@@ -14,19 +15,17 @@ from gpushare.core.model import Role
 from gpushare.core.places import fill
 from gpushare.edge.files import SYSTEM_CONFIG, personal_config, reference_text, write_text
 
-SYSTEM_STATE = "/var/lib/gpushare"
-
 
 @click.command
 @config_option
 @click.option("-l", "--listen", metavar="HOST:PORT", help="The address to listen on.")
-@click.option("--system", is_flag=True, help=f"For the service: {SYSTEM_CONFIG}, keys in {SYSTEM_STATE}.")
+@click.option("--system", is_flag=True, help=f"For the service: {SYSTEM_CONFIG}, keys in {STATE}.")
 @click.option("--name", default="admin", show_default=True, help="Whose key the first one is.")
 def init(config_path: str | None, listen: str | None, *, system: bool, name: str) -> None:
     """Write a commented configuration and make the first admin key; run again, it changes nothing."""
     path = _target(config_path, system=system)
     if not path.exists():
-        _write_config(path, listen, system=system)
+        write_config(path, listen, state=STATE if system else None)
         note(f"Configuration: {path}, every setting with its default and meaning.")
     elif listen:
         raise Failure(
@@ -57,13 +56,19 @@ def _target(config_path: str | None, *, system: bool) -> Path:
     return Path(named) if named else personal_config(os.environ)
 
 
-def _write_config(path: Path, listen: str | None, *, system: bool) -> None:
-    """Writes the reference text with the lines filled in that this machine needs."""
+def write_config(path: Path, listen: str | None, *, state: Path | None) -> None:
+    """Writes the reference text with the lines filled in that this machine needs.
+
+    Args:
+        path: of the configuration.
+        listen: the address, None for the default.
+        state: the state directory, None for the default.
+    """
     values: dict[tuple[str | int, ...], str] = {}
     if listen:
         values["server", "listen"] = to_toml(listen)
-    if system:
-        values["state", "dir"] = to_toml(SYSTEM_STATE)
+    if state:
+        values["state", "dir"] = to_toml(str(state))
     text = fill(reference_text(), values)
     parse(text, source=str(path), env={})
     path.parent.mkdir(parents=True, exist_ok=True)

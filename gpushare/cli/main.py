@@ -16,6 +16,8 @@ COMMANDS = {
     "serve": "gpushare.cli.serve",
     "demo": "gpushare.cli.demo",
     "init": "gpushare.cli.init",
+    "install": "gpushare.cli.install",
+    "uninstall": "gpushare.cli.uninstall",
     "status": "gpushare.cli.status",
     "top": "gpushare.cli.top",
     "queue": "gpushare.cli.queue",

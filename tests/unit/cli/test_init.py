@@ -68,7 +68,7 @@ def test_the_system_configuration_keeps_keys_where_the_service_does(
     """With --system an admin's commands and the service use one key file."""
     monkeypatch.delenv("GPUSHARE_CONFIG")
     monkeypatch.setattr("gpushare.cli.init.SYSTEM_CONFIG", home / "etc/config.toml")
-    monkeypatch.setattr("gpushare.cli.init.SYSTEM_STATE", str(home / "lib"))
+    monkeypatch.setattr("gpushare.cli.init.STATE", home / "lib")
     assert run("init", "--system").code == 0
     assert len(KeyFile(home / "lib").load().records) == 1
 
