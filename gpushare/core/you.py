@@ -13,7 +13,7 @@ from gpushare.core.wording import ordinal
 MOST = 3  # own waiting requests that are listed
 _WORDS = ("", "next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
-State = Literal["stranger", "new", "nothing", "waiting", "running"]
+State = Literal["keyless", "stranger", "new", "nothing", "waiting", "running"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,8 @@ class Card:
 
 
 STRANGER = Card(state="stranger")
+KEYLESS = Card(state="keyless")
+"""What a stranger sees of a server that nobody has a key for yet."""
 
 
 def card(rows: Rows, you: You | None) -> Card:

@@ -24,7 +24,7 @@ from gpushare.core.notices import notices
 from gpushare.core.status import Rows
 from gpushare.core.why import Queue, why_own
 from gpushare.core.wording import Headline
-from gpushare.core.you import MOST, Card, card
+from gpushare.core.you import KEYLESS, MOST, Card, card
 from gpushare.web.pages.look import Look
 
 MOST_PEOPLE = 8  # of the last day; the others are one row
@@ -155,6 +155,8 @@ def head(look: Look, audience: Audience) -> HeadPart:
 
 def you(look: Look, audience: Audience) -> Card:
     """Returns the viewer's own card."""
+    if not look.showing.picture.names:
+        return KEYLESS
     return card(look.showing.rows(audience), look.showing.you(audience))
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gpushare.core.config import Config, Queue
+from gpushare.core.keys import KeyRing
 from gpushare.core.model import ResidentModel
 from gpushare.core.picture import OllamaView
 from gpushare.core.stats import LastCall
@@ -61,6 +62,14 @@ async def test_a_card_for_one_request(site: Site) -> None:
     assert (await seen(site, "you")).endswith(
         "· your share today 100 % Cancel this request Why am I waiting?"
     )
+
+
+async def test_a_server_without_keys_says_how_to_make_one(site: Site) -> None:
+    """On the first day there is nobody to sign in as."""
+    site.parts.ring = KeyRing()
+    card = await seen(site, "you", "")
+    assert card.startswith("You Nobody has a key yet.")
+    assert card.endswith("gpushare init")
 
 
 async def test_only_own_requests_can_be_cancelled(site: Site) -> None:
