@@ -11,8 +11,8 @@ import pytest
 
 from gpushare.core.config import Status
 from tests.unit import records
+from tests.unit.web.pages.test_live import opened
 from tests.unit.web.site import PEOPLE, Site
-from tests.unit.web.test_pages_live import opened
 
 
 async def of_page(site: Site, who: str) -> str:

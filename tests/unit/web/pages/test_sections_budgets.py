@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpushare.edge.files import asset
+from tests.unit.web.pages.test_hub import join
 from tests.unit.web.site import Site, tags
-from tests.unit.web.test_pages_hub import join
 
 STATIC = asset("static")
 SCRIPTS_BYTES = 3000
