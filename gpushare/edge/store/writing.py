@@ -44,12 +44,8 @@ class _Insert:
                 connection.execute(statement, tuple(chain.from_iterable(some)))
 
 
-_SIZES = (
-    512,
-    64,
-    8,
-    1,
-)  # few different statements, so that each is prepared once; 512 rows are 15,000 values
+# Few different statements, so that each is prepared once; 512 rows are 15,000 values.
+_SIZES = (512, 64, 8, 1)
 _NOTE_RUNNING = _Insert(
     """OR REPLACE INTO running
     (request_id, key_id, owner, person, tool, api, route, model, service, queued, began_at)""",

@@ -172,6 +172,7 @@ async def test_what_ran_when_the_process_died_has_an_outcome(tmp_path: Path) -> 
     lost = found["r_1"]
     assert (lost.person, lost.model, lost.ended_at, lost.waited_s) == ("bob", "qwen3:8b", NOON, None)
     assert lost.queued
+    assert rows(path, "SELECT * FROM running") == []
     await second.close()
     third = make(path)
     assert await third.open() == 0

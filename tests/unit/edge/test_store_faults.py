@@ -16,8 +16,9 @@ import pytest
 from msgspec.structs import replace
 
 from gpushare.core.errors import LedgerUnavailable
-from gpushare.edge.store import Store
-from tests.unit.edge.test_store import Reports, call, make, rows
+from gpushare.core.model import Outcome
+from gpushare.edge.store import Store, schema
+from tests.unit.edge.test_store import Clock, Reports, admission, call, make, rows
 from tests.unit.source import ROOT
 
 LIMIT = 10
@@ -46,8 +47,9 @@ async def reports() -> Reports:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, reports: Reports) -> AsyncIterator[Store]:
-    """An open ledger in which only a few rows may wait."""
+async def store(tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """An open ledger in which only a few rows may wait, and that soon gives up waiting for a lock."""
+    monkeypatch.setattr(schema, "BUSY_S", 0.1)
     ledger = Store(tmp_path / "ledger.db", keep_s=1e10, report=reports, limit=LIMIT)
     await ledger.open()
     yield ledger
@@ -71,6 +73,36 @@ async def test_a_locked_file_only_delays(store: Store, reports: Reports) -> None
     assert store.state.writable
     assert [record.request_id for record in await store.calls(0)] == [f"r_{number}" for number in range(5)]
     assert reports.events == ["ledger.failed", "ledger.recovered"]
+
+
+async def test_a_failure_ends_no_call(store: Store, reports: Reports) -> None:
+    """After a failure the file is opened anew; what runs meanwhile is not taken for what a crash left."""
+    store.admitted(admission(1))
+    await store.flush()
+    with locked(store.path):
+        store.admitted(admission(2))
+        await until(store, writable=False)
+    await store.flush()
+    assert rows(store.path, "SELECT request_id FROM running") == [("r_1",), ("r_2",)]
+    for number in (1, 2):
+        store.append(call(number))
+    await store.flush()
+    assert {record.outcome for record in await store.calls(0)} == {Outcome.OK}
+    assert "calls.lost" not in reports.events
+
+
+async def test_a_silent_thread_is_no_ledger(tmp_path: Path) -> None:
+    """Even if nothing has failed: whoever has not come round for long does not write."""
+    clock = Clock()
+    store = make(tmp_path / "ledger.db", clock=clock)
+    await store.open()
+    await store.flush()
+    await until(store, writable=True)
+    clock.now += 60.0
+    while (state := store.state).writable:  # it comes round by itself, and may have done so just now
+        clock.now += 60.0
+    assert state.answered_s >= 60.0
+    await store.close()
 
 
 async def test_what_waits_is_bounded_and_the_oldest_goes(store: Store, reports: Reports) -> None:
@@ -167,19 +199,19 @@ async def test_a_thread_that_hangs_is_seen(tmp_path: Path) -> None:
         hanging.set()
         release.wait()
 
-    store = Store(tmp_path / "later" / "ledger.db", keep_s=1e10, report=hang, limit=LIMIT)
+    clock = Clock()
+    store = Store(tmp_path / "later" / "ledger.db", keep_s=1e10, report=hang, clock=clock, limit=LIMIT)
     opening = asyncio.ensure_future(store.open())
     while not hanging.is_set():
         await asyncio.sleep(0.002)
-    before = store.state.answered_s
     for number in range(100):
         store.append(call(number))
     assert store.state.waiting == LIMIT
     assert store.state.lost == 90
-    while store.state.answered_s <= before:
-        await asyncio.sleep(0.002)
-    assert not store.state.writable
-    assert store.state.lag_s > 0
+    before = store.answering
+    clock.now += 60.0
+    assert (before, store.answering) == (True, False)
+    assert (store.state.writable, store.state.lag_s) == (False, 60.0)
     release.set()
     await opening
     await store.close()

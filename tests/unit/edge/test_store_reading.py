@@ -218,6 +218,19 @@ async def test_days_tell_how_busy_they_were(store: Store, hours: tuple[int, int]
     assert Counter(day.day for day in expected).total() > 3
 
 
+async def test_ninety_five_of_a_hundred(tmp_path: Path) -> None:
+    """The wait that so many did not exceed is that of the 19th of 20, of the 20th of 21."""
+    store = Store(tmp_path / "ledger.db", keep_s=400 * DAY_S, report=Reports(), wall=lambda: NOON)
+    await store.open()
+    for number in range(1, 22):
+        store.append(call(number, waited_s=float(number)))
+        await store.flush()
+        if number in (1, 20, 21):
+            (day,) = await store.day_loads(1)
+            assert day.wait_p95_s == {1: 1.0, 20: 19.0, 21: 20.0}[number]
+    await store.close()
+
+
 async def test_calls_that_a_crash_ended_are_requests_without_a_wait(tmp_path: Path) -> None:
     """They count, and spoil no percentile."""
     path = tmp_path / "ledger.db"
