@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from enum import IntEnum
@@ -45,8 +46,9 @@ class Failure(Exception):
 
 
 def note(text: str) -> None:
-    """Says something beside the result."""
-    click.echo(text, err=True)
+    """Says something beside the result; where it cannot be said, the result counts all the same."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def emit(schema: str, **fields: object) -> None:

@@ -27,7 +27,7 @@ from gpushare.core.model import Record
 FIELDS = frozenset(
     {
         # every line
-        "event", "level", "time",
+        "event", "level", "lost_lines", "time",
         # request.done
         "request", "key", "person", "tool", "api", "route", "model", "class", "phase", "outcome", "status",
         "waited_s", "connect_s", "first_s", "ran_s", "total_s", "slot_s", "load_s", "tokens_in", "tokens_out",
@@ -62,17 +62,19 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     console = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     colors = console and stream.isatty() and "NO_COLOR" not in os.environ
     threshold = logging.getLevelNamesMapping()[settings.level.upper()]
+    writer = _Writer(stream)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            writer.note_losses,
             _place_exception,
             _allow,
             _clean,
             _console(colors=colors) if console else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,  # module loggers must follow a second configure
     )
     logging.raiseExceptions = False  # its complaint on stderr would print the offending record
@@ -127,6 +129,35 @@ def log_record(record: Record, closed: Callable[[Record], Record]) -> None:
 def _enabled(level: int) -> bool:
     """Whether lines of a level are written; asking a logger would first make one."""
     return bool(structlog.get_config()["wrapper_class"].is_enabled_for(None, level))
+
+
+class _Writer:
+    """Where lines go; no call may fail because of the log.
+
+    A line that cannot be written, on a full disk or a closed terminal, is lost, and the next one that is
+    written says how many were.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def msg(self, line: str) -> None:
+        """Writes a line."""
+        try:
+            print(line, file=self._stream, flush=True)
+        except (OSError, ValueError):  # a closed file is a ValueError
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    debug = info = warning = error = critical = msg
+
+    def note_losses(self, _logger: object, _method: str, event: Event) -> Event:
+        """Adds how many lines were lost since the last one that was written."""
+        if self._lost:
+            event["lost_lines"] = self._lost
+        return event
 
 
 @dataclass(slots=True)

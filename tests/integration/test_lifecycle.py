@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -102,6 +103,30 @@ async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert child.returncode == 1
     assert f"cannot listen on {address}" in said.decode()
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize("step_s", [86400, -86400])
+async def test_a_step_of_the_wall_clock_ends_nothing(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    """F32: deadlines run on another clock; who runs goes on, and who waits keeps the place."""
+    async with busy(gate) as entry, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(gate.post("/api/chat", chat(), who="bob"))
+        await gate.waiting(1)
+        now = time.time
+        gate.began = min(gate.began, gate.began + step_s)  # or the ledger would be asked for later rows only
+        for where, name in ((time, "time"), (gate.parts.gateway, "_wall")):
+            monkeypatch.setattr(where, name, lambda: now() + step_s)
+        assert (await gate.request("GET", "/api/version"))[0] == 200
+        status = json.loads((await gate.request("GET", "/gpushare/v1/status"))[2])
+        assert (len(status["running"]), len(status["waiting"])) == (1, 1)
+        assert not entry.ended
+        entry.resume()
+        assert (await asyncio.shield(waiting))[0] == 200
+    assert entry.records == 4
+    lines = [line for line in gate.logs if line["event"] == "request.done" and line["route"] == "/api/chat"]
+    assert [line["outcome"] for line in lines] == ["ok", "ok"]
+    assert all(0 <= line["total_s"] < 600 for line in lines)
 
 
 async def test_without_descriptors_new_connections_wait(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -259,3 +260,59 @@ async def test_what_others_may_change_is_refused(tmp_path: Path, name: str, mode
     (tmp_path / name).chmod(mode)
     line, *_ = (await refused(tmp_path)).splitlines()
     assert line == f"error: {tmp_path / name}: {said}"
+
+
+# --- where the log goes -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def started(folder: Path, manager: Manager, stderr: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Runs a server whose log goes to a descriptor, with a configuration that was made before."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVE, "serve", "-c", str(folder / "config.toml"), "-l", "127.0.0.1:0"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), **manager.env},
+        stderr=stderr,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+        child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
+
+
+async def test_a_log_that_takes_nothing_stops_nobody(
+    tmp_path: Path, sim: SimOllama, manager: Manager
+) -> None:
+    """P27: on a full disk the lines are lost, and calls are answered."""
+    async with served(tmp_path, sim.url, people=PEOPLE) as server:
+        key = server.bearer("alice")
+        server.terminate()
+        await server.process.wait()
+    with open("/dev/full", "w") as full:  # noqa: ASYNC230, PTH123 - a device
+        async with started(tmp_path, manager, full.fileno()) as child, aiohttp.ClientSession() as session:
+            url = (await manager.heard("READY"))["STATUS"].removeprefix("Serving on ").rstrip(".")
+            async with session.post(url + "/api/chat", json=chat("#sim:tokens=9"), headers=key) as answer:
+                body = await answer.read()
+            entry = await sim.arrived(0, path="/api/chat")
+            assert body == bytes(entry.answer)
+            child.send_signal(signal.SIGTERM)
+            assert await child.wait() == 0
+
+
+async def test_a_terminal_that_is_gone_ends_its_server(tmp_path: Path, manager: Manager) -> None:
+    """P22: SIGHUP reloads, but from a terminal that somebody has closed it means what it always did."""
+    async with served(tmp_path, NOBODY, people=PEOPLE) as server:
+        server.terminate()
+        await server.process.wait()
+    terminal, end = os.openpty()
+    async with started(tmp_path, manager, end) as child:
+        os.close(end)
+        await manager.heard("READY")
+        child.send_signal(signal.SIGHUP)
+        await manager.heard("RELOADING")
+        await manager.heard("READY")
+        os.close(terminal)
+        child.send_signal(signal.SIGHUP)
+        assert await child.wait() == 0

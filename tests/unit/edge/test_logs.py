@@ -128,6 +128,31 @@ def test_fields_off_the_list_are_dropped_and_named(stream: io.StringIO, lines: L
     assert CANARY not in stream.getvalue()
 
 
+class FullDisk(io.StringIO):
+    """A stream that takes nothing while ``full``."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_counted() -> None:
+    """P27: nobody's call fails because the log does; the first line that gets through tells of the gap."""
+    out = FullDisk()
+    logs.configure(Log(format="json"), out)
+    for _ in range(3):
+        structlog.get_logger().info("server.started")
+    out.full = False
+    structlog.get_logger().info("server.draining")
+    structlog.get_logger().info("server.stopped")
+    first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (first["event"], first["lost_lines"]) == ("server.draining", 3)
+    assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
+
+
 def test_exceptions_leave_their_class_and_place_only(stream: io.StringIO, lines: Lines) -> None:
     """The text of an exception can quote input, so it is not logged."""
     try:
