@@ -87,6 +87,17 @@ async def test_every_wrong_key_gets_one_text(gate: Gate) -> None:
     assert not [line for line in gate.logs if "gs_" in repr(line)]
 
 
+@pytest.mark.item(35)
+@pytest.mark.parametrize("field", [[], [f"Authorization: Bearer {STRANGER}"]])
+@pytest.mark.parametrize("size", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+async def test_no_body_is_waited_for_without_a_key(gate: Gate, field: list[str], size: str) -> None:
+    """The refusal comes while nothing of the body has: it costs no memory and no time."""
+    async with dial(gate.port) as wire:
+        await wire.send(shot(gate, "POST /api/chat HTTP/1.1", size, *field, who=None))
+        assert statuses(await wire.until(b"\r\n\r\n")) == [401]
+    assert gate.parts.body_budget.held_bytes == 0
+
+
 @pytest.mark.item(36)
 @pytest.mark.item(37)
 @pytest.mark.parametrize("name", WRONG_KEY)

@@ -6,13 +6,15 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gpushare.core.breaker import Breaker
 from gpushare.core.dialects.usage import COUNT_MAX
-from tests.conformance.tools import DIALECTS, INFERENCE, ask, body_of, error_of, last_done
+from tests.conformance.tools import DIALECTS, INFERENCE, ask, body_of, error_of, know_models, last_done
 from tests.harness import CANARY, Gate, gateway
+from tests.hostile.tools import OWN
 from tests.upstream import CHUNKED, HEAD, LAST_CHUNK, RawOllama, chunk, document, raw_ollama
 
 WHOLE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":4}'
@@ -399,3 +401,28 @@ async def test_bytes_that_nobody_asked_for_reach_nobody(stage: Stage) -> None:
         assert (await stage.told(path, good))[2] == WHOLE
     assert [json.loads(call.body)["model"] for call in stage.ollama.calls] == ["m"] * 2 * len(DIALECTS)
     assert body_of("/api/chat")["model"] == "m"
+
+
+async def test_nothing_else_is_dialled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked of the gateway, it opens connections to the one Ollama and to nobody else."""
+    dialled: list[Any] = []
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: Any) -> None:
+        dialled.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    async with gateway(tmp_path) as gate:
+        await know_models(gate)
+        for path in INFERENCE:
+            await ask(gate, path)
+        for path in OWN:
+            if path != "/events":
+                for method in ("GET", "POST", "DELETE"):
+                    await gate.request(
+                        method, path, headers={"Accept": "text/html", "Referer": "http://evil.example/"}
+                    )
+        await gate.post("/api/pull", {"model": "http://evil.example/x", "insecure": False}, who="root")
+        allowed = {("127.0.0.1", gate.port), ("127.0.0.1", int(gate.sim.url.rpartition(":")[2]))}
+    assert {address[:2] for address in dialled} == allowed

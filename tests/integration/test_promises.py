@@ -249,6 +249,20 @@ async def test_a_load_that_is_given_up_keeps_nobody_out(gate: Gate) -> None:
     assert not gate.parts.slots.swap_pending
 
 
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_a_slow_gpu_fails_nothing(tmp_path: Path, path: str) -> None:
+    """P39: at a quarter of the speed an answer takes longer than a silence may, and is whole."""
+    async with gateway(tmp_path, settings=QUICK) as gate:
+        await know_models(gate)
+        for delay_ms in (10.0, 40.0):
+            gate.sim.next(Plan(tokens=30, delay_ms=delay_ms), path=path)
+            status, _, body = await gate.post(path, body_of(path, stream=True))
+            assert status == 200
+            assert body == bytes(calls(gate)[-1].answer)
+            assert last_done(gate)["outcome"] == "ok"
+        assert last_done(gate)["ran_s"] > 1
+
+
 # --- slots ------------------------------------------------------------------------------------------------
 
 
