@@ -1,10 +1,8 @@
 """``gpushare demo`` as a person runs it."""
 
 import json
-import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -13,29 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "import sys; from gpushare.cli import main; sys.exit(main())", "demo"]
-
-
-class Demo:
-    """A running demo and what it printed."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdout is not None
-        self.process = process
-        self.text = ""
-        for line in process.stdout:
-            self.text += line
-            if line.startswith("Ctrl-C"):
-                break
-
-    def find(self, pattern: str) -> str:
-        found = re.search(pattern, self.text)
-        assert found, self.text
-        return found[1]
-
-    @property
-    def url(self) -> str:
-        return self.find(r"page +(\S+)/status")
+from tests.demo import COMMAND, Demo, running_demo
 
 
 @pytest.fixture
@@ -48,18 +24,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def demo(folder: Path) -> Iterator[Demo]:
     """A demo with six people on a free port."""
-    root = Path(__file__).parents[2]
-    environment = {"TMPDIR": str(folder), "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [*COMMAND, "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    yield Demo(process)
-    process.kill()
-    process.communicate()
+    with running_demo(folder) as demo:
+        yield demo
 
 
 def test_what_is_printed_works(demo: Demo) -> None:
@@ -69,11 +35,10 @@ def test_what_is_printed_works(demo: Demo) -> None:
         assert "Demo: invented people, no GPU" in page.read().decode()
     body = json.loads(demo.find(r"-d '(.+)'"))
     body["options"] = {"num_predict": 4}
-    key = demo.find(r"your key +(\S+)")
     request = urllib.request.Request(
         demo.find(r"curl (\S+)"),
         data=json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {key}"},
+        headers={"Authorization": f"Bearer {demo.key}"},
     )
     with urllib.request.urlopen(request, timeout=120) as answer:
         lines = [json.loads(line) for line in answer]
