@@ -188,7 +188,7 @@ async def test_a_reading_ends_the_long_pauses(machine: Machine) -> None:
 
 async def test_what_is_no_answer_is_not_believed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that prints something else is replaced."""
-    monkeypatch.setattr(gpu, "CHILD", "this")
+    monkeypatch.setattr(gpu, "CHILD", "babbler")
     async with watched() as reports:
         assert (await reports.get()).error == GARBLED
 
