@@ -1,5 +1,6 @@
 """A reload reads, checks, and takes everything or nothing."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ async def test_a_part_that_fails_undoes_the_reload(bench: Bench) -> None:
 
 
 async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
-    """The server does not wait for a disk that does not answer."""
+    """Neither the server nor its end waits for a disk that does not answer."""
     answers = threading.Event()
 
     def hang() -> tuple[Config, KeyRing]:
@@ -120,8 +121,13 @@ async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
 
     bench.read = hang
     await bench.reload.once()
-    answers.set()
     assert (bench.slots(), bench.parts.config_rejected) == (1, True)
+    (reading,) = [thread for thread in threading.enumerate() if thread.name == "reload"]
+    assert reading.daemon
+    answers.set()
+    reading.join()
+    await asyncio.sleep(0)
+    assert bench.slots() == 1
 
 
 async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:
@@ -130,3 +136,10 @@ async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:
     bench.read = refuse
     await bench.reload.once()
     assert (bench.log, bench.announced) == ([], [])
+
+
+async def test_a_queue_that_is_drained_takes_settings(bench: Bench) -> None:
+    """An admin's drain ends with a resume: the server goes on, and what was changed meanwhile acts."""
+    bench.parts.slots.drain()
+    await bench.reload.once()
+    assert (bench.slots(), bench.announced) == (3, ["reloading", "serving"])
