@@ -55,6 +55,16 @@ def model_failing(models: tuple[str, ...]) -> Notice:
     return Notice(code="model-failing", level="bad", text=text)
 
 
+SWAPPING = Notice(
+    code="swapping",
+    level="warn",
+    text="More than a fifth of the GPU's time lately went into loading models. "
+    "Requests for the model that is in memory start sooner.",
+)
+SWAPPING_PART = 0.2
+SWAPPING_AFTER_S = 300.0  # of work: the first load of a morning is no news
+
+
 def notices(picture: Picture, *, admin: bool) -> tuple[Notice, ...]:
     """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
     return tuple(_found(picture, admin=admin))[:MOST]
@@ -78,5 +88,8 @@ def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
         yield MODEL_ON_CPU
     if picture.gpus:
         yield from neighbours(picture.gpus)
+    day = picture.day
+    if day.loading_s > SWAPPING_PART * max(SWAPPING_AFTER_S, day.busy_s + day.loading_s):
+        yield SWAPPING
     if picture.ollama.version.endswith(SIMULATED):
         yield DEMO

@@ -99,7 +99,8 @@ class Day:
 
     Only calls that were queued count, those that gave up waiting included.  Waits are None when there were
     none.  ``persons`` is sorted by slot-seconds, largest first.  ``hours`` is what 95 % of the calls of each
-    hour waited at most, the current hour last.
+    hour waited at most, the current hour last.  ``busy_s`` and ``loading_s`` are of the current hour and the
+    one before: slot-seconds, and seconds in which models were loaded instead.
     """
 
     requests: int
@@ -108,6 +109,8 @@ class Day:
     swaps: int
     persons: tuple[PersonDay, ...]
     hours: tuple[float | None, ...] = (None,) * _DAY_HOURS
+    busy_s: float = 0.0
+    loading_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ class _Hour:
     swaps: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     slot_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    loading_s: float = 0.0
 
 
 class _Names:
@@ -225,12 +229,15 @@ class Stats:
             PersonDay(person=who, requests=count, slot_s=sum(hour.slot_s.get(who, 0.0) for hour in hours))
             for who, count in requests.items()
         ]
+        late = [hour for hour in hours if hour.number >= newest - 1]
         return Day(
             requests=requests.total(),
             wait_p50_s=waits.quantile(0.5),
             wait_p95_s=waits.quantile(0.95),
             swaps=sum(hour.swaps for hour in hours),
             persons=tuple(sorted(persons, key=lambda row: (-row.slot_s, row.person))),
+            busy_s=sum(sum(hour.slot_s.values()) for hour in late),
+            loading_s=sum(hour.loading_s for hour in late),
             hours=tuple(worst.get(number) for number in range(newest - _DAY_HOURS + 1, newest + 1)),
         )
 
@@ -266,7 +273,9 @@ class Stats:
         if record.waited_s is not None:
             hour.waits.observe(record.waited_s)
             self.last[person] = _last_call(record, record.waited_s)
-        hour.swaps += _has_swapped(record)
+        if _has_swapped(record):
+            hour.swaps += 1
+            hour.loading_s += record.load_s or 0.0
         hour.requests[person] += 1
         hour.slot_s[person] += record.slot_s
 

@@ -24,6 +24,9 @@ LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expir
         (replace(PICTURE, ollama=UP.changed(loaded=LARGE)), ["model-on-cpu"]),
         (replace(PICTURE, ollama=UP.changed(breaker=Door.OPEN)), ["ollama-down"]),
         (replace(PICTURE, ollama=UP.changed(failing=("secret:70b",))), ["model-failing"]),
+        (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=240.0)), []),
+        (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=260.0)), ["swapping"]),
+        (replace(PICTURE, day=replace(PICTURE.day, busy_s=10.0, loading_s=40.0)), []),
         (replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")), ["demo"]),
     ],
 )

@@ -221,3 +221,13 @@ def test_each_person_has_a_last_call() -> None:
         "bob": LastCall(ended_at=NOON, model="qwen3:8b", waited_s=2.0, took_s=4.0),
     }
     assert stats.day(NOON).requests == 1
+
+
+def test_loading_is_told_of_the_last_hours() -> None:
+    """Loads count from this hour and the one before, and only those that brought a model."""
+    stats = Stats()
+    for hours, swap in ((0, True), (1, True), (2, True), (0, False)):
+        ended = NOON - hours * HOUR_S
+        stats.record(replace(CALL, ended_at=ended, swap=swap, load_s=10.0, slot_s=4.0, first_s=1.0))
+    day = stats.day(NOON)
+    assert (day.loading_s, day.busy_s, day.swaps) == (20.0, 12.0, 3)
