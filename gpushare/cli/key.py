@@ -33,6 +33,7 @@ from gpushare.core.keys import (
     new_key,
     offered,
 )
+from gpushare.core.keys.terms import until
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
 from gpushare.core.problems import printable
@@ -49,14 +50,10 @@ class Expiry(NamedTuple):
 
 def _until(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Expiry | None:
     """Reads ``90d`` from now, a date, or ``never``."""
-    if value is None or value == "never":
-        return Expiry(None) if value else None
+    if value is None:
+        return None
     try:
-        return Expiry(_now() + timedelta(seconds=forms.seconds(value)))
-    except ValueError:
-        pass
-    try:
-        return Expiry(datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC))
+        return Expiry(until(value, _now()))
     except ValueError:
         raise click.BadParameter(
             'expected a time such as "90d", a date such as 2027-11-20, or never'

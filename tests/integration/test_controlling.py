@@ -1,14 +1,18 @@
-"""What admins do to the queue while calls wait and run, by key and through the whole gateway."""
+"""What admins do to the queue while calls wait and run, by key and on the page, through the whole gateway."""
 
 import asyncio
 import json
+import re
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import cast
 
+from gpushare.core.keys import key_id
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader
 from tests.conformance.tools import busy, calls, know_models
 from tests.harness import Gate, chat
+from tests.unit.web.browser import browser
 
 QUEUE = "/gpushare/v1/queue"
 
@@ -104,3 +108,75 @@ async def test_an_admin_s_end_of_another_s_call_is_noted(gate: Gate) -> None:
             if by == "root":
                 assert await acts(gate) == [("root", "queue cancel", request_id)]
     assert len(await acts(gate)) == 1
+
+
+async def test_the_page_pauses_and_resumes(gate: Gate) -> None:
+    """A browser without scripts: what comes waits, and runs when the admin lets it."""
+    await know_models(gate)
+    async with browser(gate.url) as admin, asyncio.TaskGroup() as tasks:
+        await admin.sign_in(gate.keys["root"])
+        await admin.post("/admin/queue/pause")
+        call = tasks.create_task(gate.post("/api/chat", chat("waits")))
+        await gate.waiting(1)
+        page = (await admin.get("/admin")).text
+        assert "1 person is waiting" in page
+        assert "An admin has paused the queue." in page
+        assert calls(gate) == []
+        await admin.post("/admin/queue/resume")
+        assert (await call)[0] == 200
+    assert [what for _, what, _ in await acts(gate)] == ["queue pause", "queue resume"]
+
+
+async def test_the_page_unloads_a_model(gate: Gate) -> None:
+    """By the button beside its name."""
+    await know_models(gate)
+    await gate.post("/api/chat", chat("loads"))
+    await gate.parts.monitor.poll_resident()
+    async with browser(gate.url) as admin:
+        await admin.sign_in(gate.keys["root"])
+        assert 'name="model" value="m:latest"' in (await admin.get("/admin")).text
+        assert (await admin.post("/admin/unload", {"model": "m:latest"})).location == "/admin?done=unload"
+        assert "No model in memory" in (await admin.get("/admin")).text
+
+
+async def test_a_key_from_its_making_to_its_end(gate: Gate) -> None:
+    """Made by a link, opened, used, given less, revoked: each acts at once and on the key file."""
+    await know_models(gate)
+    async with browser(gate.url) as admin, browser(gate.url) as erin:
+        await admin.sign_in(gate.keys["root"])
+        made = await admin.post("/admin/keys/new", {"name": "erin", "max_waiting": "5"})
+        (path,) = set(re.findall(r"/welcome/[\w-]+", made.text))
+        opened = await erin.post(path)
+        (gate.keys["erin"],) = set(re.findall(r"gs_[0-9a-f]{6}_\w{32}", opened.text))
+        assert (await erin.post(path)).status == 410
+        assert (await gate.post("/api/chat", chat("works"), who="erin"))[0] == 200
+        key = f"/admin/keys/{key_id(gate.keys['erin'])}"
+        await admin.post(key, {"models": "n"})
+        assert (await gate.post("/api/chat", chat("not hers"), who="erin"))[0] == 404
+        await admin.post(f"{key}/switch")
+        assert (await gate.post("/api/chat", chat("off"), who="erin"))[0] == 401
+        await admin.post(f"{key}/switch")
+        assert (await admin.post(f"{key}/revoke")).status == 303
+        assert (await gate.post("/api/chat", chat("over"), who="erin"))[0] == 401
+        assert "erin (you)" not in (await erin.get("/status")).text
+    assert gate.key_file.load().find("erin", datetime.now(UTC))[0].revoked is not None
+    assert [what for _, what, _ in await acts(gate)] == [
+        *("key add", "key set", "key disable", "key set", "key revoke")
+    ]
+
+
+async def test_the_page_ends_anybody_s_call(gate: Gate) -> None:
+    """By its link on the status page and the question behind it."""
+    await know_models(gate)
+    async with browser(gate.url) as admin, busy(gate), asyncio.TaskGroup() as tasks:
+        await admin.sign_in(gate.keys["root"])
+        call = tasks.create_task(gate.post("/api/chat", chat("waits"), who="bob"))
+        await gate.waiting(1)
+        (request_id,) = [row.id for row in gate.parts.slots.snapshot().waiting]
+        link = f"/cancel/{request_id}"
+        assert link in (await admin.get("/status")).text
+        assert "Cancel the request of bob?" in (await admin.get(link)).text
+        assert not call.done()
+        assert (await admin.post(link, {"next": "/admin"})).location == "/admin?cancelled=yes"
+        assert (await call)[0] == 410
+    assert [(what, target) for _, what, target in await acts(gate)] == [("queue cancel", request_id)]

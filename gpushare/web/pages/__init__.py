@@ -12,6 +12,17 @@ from aiohttp import web
 from gpushare import __version__
 from gpushare.core.controls import Control
 from gpushare.web.inference import alive
+from gpushare.web.pages.admin import (
+    AdminFormHandler,
+    AdminHandler,
+    admin_page,
+    cancel_any,
+    confirm_cancel,
+    control_queue,
+    sent_by_admins,
+    shown_to_admins,
+    unload_model,
+)
 from gpushare.web.pages.assets import Assets
 from gpushare.web.pages.cancel import cancel, cancel_json
 from gpushare.web.pages.connect import connect_page, connecting_json, tool_page
@@ -20,6 +31,17 @@ from gpushare.web.pages.forms import form
 from gpushare.web.pages.health import alive_probe, metrics, openapi_json, ready_probe
 from gpushare.web.pages.help import help_page
 from gpushare.web.pages.hub import Hub
+from gpushare.web.pages.keyring import (
+    about_one_key,
+    change_key,
+    confirm_revoke,
+    make_key,
+    new_key_page,
+    one_key_page,
+    revoke_key,
+    rotate_key,
+    switch_key,
+)
 from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.live import HUB, live_events
 from gpushare.web.pages.login import login, login_page, logout
@@ -54,6 +76,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/connect/{tool}": tool_page,
         "/events": live_events,
         "/help": help_page,
+        "/admin": shown_to_admins(admin_page),
         "/gpushare/v1/status": status_json,
         "/gpushare/v1/queue": queue_json,
         "/gpushare/v1/models": models_json,
@@ -78,9 +101,27 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/gpushare/v1/queue/{id}": by_method(DELETE=cancel_json),
         "/gpushare/v1/models/unload": by_method(POST=unload_json),
     }
-    for path, handler in other.items():
+    for path, handler in (other | _forms_of_admins()).items():
         app.router.add_route("*", path, handler)
     return hub
+
+
+def _forms_of_admins() -> dict[str, Handler]:
+    """Returns the forms of the admins, each with the page it is on if that is one of its own."""
+    forms: dict[str, tuple[AdminFormHandler, AdminHandler | None]] = {
+        "/admin/queue/{what:pause|resume|drain}": (control_queue, None),
+        "/admin/unload": (unload_model, None),
+        "/cancel/{id}": (cancel_any, confirm_cancel),
+        "/admin/keys/new": (make_key, new_key_page),
+        "/admin/keys/{id}": (about_one_key(change_key), one_key_page),
+        "/admin/keys/{id}/switch": (about_one_key(switch_key), None),
+        "/admin/keys/{id}/rotate": (about_one_key(rotate_key), None),
+        "/admin/keys/{id}/revoke": (about_one_key(revoke_key), confirm_revoke),
+    }
+    return {
+        path: form(sent_by_admins(handle), show=shown_to_admins(show) if show else None)
+        for path, (handle, show) in forms.items()
+    }
 
 
 def _fingerprint(*folders: Path) -> str:

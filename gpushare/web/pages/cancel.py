@@ -47,7 +47,7 @@ async def cancel_json(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request, fields: Fields) -> web.Response:
     """Ends a call for the viewer of a page, and leads back to that page, which tells what came of it."""
-    page = _page_of(request)
+    page = page_of(request)
     who = viewer(request)
     if who is None:
         return go_to(f"/login?next={page}")
@@ -64,7 +64,7 @@ def told(request: web.Request) -> str:
     return sentences.get(request.query.get("cancelled", ""), "")
 
 
-def _page_of(request: web.Request) -> str:
+def page_of(request: web.Request) -> str:
     """Returns which of our pages a form was on."""
     try:
         return local_page(urlsplit(request.headers.get(hdrs.REFERER, "")).path)

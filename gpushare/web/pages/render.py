@@ -3,6 +3,7 @@
 Rules: everything that is shown is escaped by the templates; no foreign address is needed or allowed.
 """
 
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ PAGE_HEADERS = {
 }
 
 NAVIGATION = (("/status", "Status"), ("/connect", "Connect"), ("/me", "My usage"))
+FOR_ADMINS = (("/admin", "Admin"),)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -184,10 +186,17 @@ def message_page(request: web.Request, heading: str, message: str) -> MessagePag
 
 def render(request: web.Request, template: str, page: Page, *, status: int = 200) -> web.Response:
     """Returns a template as an answer; it finds what it shows in ``page``, and who looks in ``who``."""
-    context = {"page": page, "who": viewer(request), "nav": NAVIGATION}
+    who = viewer(request)
+    nav = NAVIGATION + (FOR_ADMINS if who is not None and who.is_admin else ())
+    context = {"page": page, "who": who, "nav": nav}
     response = aiohttp_jinja2.render_template(template, request, context, status=status)
     response.headers.update(PAGE_HEADERS)
     return response
+
+
+def command(*words: str) -> str:
+    """Returns a command of ours as one types it into a shell."""
+    return shlex.join(["gpushare", *words])
 
 
 def json_answer(document: msgspec.Struct | dict[str, Any]) -> web.Response:

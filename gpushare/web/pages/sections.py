@@ -9,6 +9,7 @@ all that readers without scripts get, and ``static/live.js``, which counts on an
 empty.  That is the only difference between the two ways a section is rendered.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,13 +20,16 @@ from markupsafe import Markup
 
 from gpushare.core import wording
 from gpushare.core.audience import Audience
+from gpushare.core.controls import Control, before, unloading
 from gpushare.core.document import Gpu, LastDay, Model, Notice, Ollama, PersonShare, State, Waiting
+from gpushare.core.names import canonical_model
 from gpushare.core.notices import notices
 from gpushare.core.status import Rows
 from gpushare.core.why import Queue, why_own
 from gpushare.core.wording import Headline
 from gpushare.core.you import KEYLESS, MOST, Card, card
 from gpushare.web.pages.look import Look
+from gpushare.web.pages.render import command
 
 MOST_PEOPLE = 8  # of the last day; the others are one row
 
@@ -69,11 +73,26 @@ class HeadPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePart:
-    """Running and waiting.  ``details``: the viewer may see tokens and speed of some rows."""
+    """Running and waiting.
+
+    ``details``: the viewer may see tokens and speed of some rows.  ``ends``: the viewer may end any call.
+    """
 
     rows: Rows
     details: bool
     free: bool
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlsPart:
+    """What admins can do to the queue, and to which models; each with what it does to whom."""
+
+    paused: bool
+    draining: bool
+    effects: Mapping[Control, str]
+    unloads: Mapping[str, str]
+    commands: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +192,22 @@ def _queue(look: Look, audience: Audience) -> QueuePart:
     showing = look.showing
     rows = showing.rows(audience)
     details = audience.is_admin or any(row.you for row in rows.running)
-    return QueuePart(rows=rows, details=details, free=showing.state is State.FREE)
+    free = showing.state is State.FREE
+    return QueuePart(rows=rows, details=details, free=free, ends=audience.is_admin)
+
+
+def _controls(look: Look, _audience: Audience) -> ControlsPart:
+    queue, models = look.showing.picture.queue, look.showing.picture.ollama.loaded
+    people = len({row.owner for row in queue.waiting})
+    effects = {what: before(what, running=len(queue.running), people=people) for what in Control}
+    using = Counter(canonical_model(row.model) for row in queue.running)
+    return ControlsPart(
+        paused=queue.paused_since is not None,
+        draining=look.showing.picture.draining,
+        effects=effects,
+        unloads={row.name: unloading(row.name, using[canonical_model(row.name)]) for row in models},
+        commands={row.name: command("models", "unload", row.name) for row in models},
+    )
 
 
 def _gpu(look: Look, _audience: Audience) -> GpuPart | None:
@@ -236,6 +270,7 @@ SECTIONS: dict[str, Section] = {
         Section(name="calls", every_s=0.5, content=_calls, scope=_person),
         Section(name="why", every_s=5.0, content=_why, scope=_person),
         Section(name="queue", every_s=0.5, content=_queue, scope=_queue_rows),
+        Section(name="controls", every_s=0.5, content=_controls, scope=_kind),
         Section(name="gpu", every_s=2.0, content=_gpu, scope=_everybody),
         Section(name="models", every_s=5.0, content=_models, scope=_kind),
         Section(name="day", every_s=15.0, content=_day, scope=_day_rows),
@@ -245,6 +280,6 @@ SECTIONS: dict[str, Section] = {
 VIEWS: dict[str, tuple[str, ...]] = {
     "status": ("notice", "head", "you", "queue", "gpu", "models", "day"),
     "me": ("notice", "you", "calls", "why"),
-    "admin": ("notice", "head", "queue"),
+    "admin": ("notice", "head", "controls", "queue"),
 }
 """The sections of each live page."""
