@@ -28,6 +28,7 @@ SecondsOrAuto = Annotated[float | None, _as(forms.TIME_OR_AUTO)]
 SecondsZeroOrAuto = Annotated[float | None, _as(forms.TIME_ZERO_OR_AUTO)]
 Span = Annotated[float, _as(forms.SPAN)]
 Bytes = Annotated[int, _as(forms.SIZE)]
+Hours = Annotated[str, _as(forms.HOURS)]
 Listen = Annotated[str, _as(forms.LISTEN)]
 Url = Annotated[str, _as(forms.URL)]
 PublicUrl = Annotated[str, _as(forms.PUBLIC_URL)]
@@ -155,6 +156,21 @@ class Ledger(Struct, frozen=True, kw_only=True):
     currency: Annotated[str, Meta(max_length=8)] = "€"
 
 
+class Capacity(Struct, frozen=True, kw_only=True):
+    """``[capacity]``: when the admins' page calls the hardware too small."""
+
+    wait_p95: Seconds = 30.0
+    working_hours: Hours = "08:00-18:00"
+    working_days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
+        *("mon", "tue", "wed", "thu", "fri"),
+    )
+
+    @property
+    def hours(self) -> tuple[int, int]:
+        """The hour that ``working_hours`` begins with, and the one it ends before."""
+        return forms.hours(self.working_hours)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """``[log]``: how much is logged, and in which form."""
 
@@ -179,6 +195,7 @@ class Config(Struct, frozen=True, kw_only=True):
     gpu: Gpu = Gpu()
     metrics: Metrics = Metrics()
     ledger: Ledger = Ledger()
+    capacity: Capacity = Capacity()
     log: Log = Log()
     state: State = State()
 

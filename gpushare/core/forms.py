@@ -97,6 +97,18 @@ def address(text: str) -> tuple[str, int]:
     return host_name(host), int(port)
 
 
+def hours(text: str) -> tuple[int, int]:
+    """Reads hours of a day, ``08:00-18:00``: the first one, and the one before which they end.
+
+    Raises:
+        ValueError: none, not whole, or in the wrong order.
+    """
+    found = re.fullmatch(r"([01]\d|2[0-3]):00-([01]\d|2[0-4]):00", text, re.ASCII)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise Unfit(text)
+    return int(found[1]), int(found[2])
+
+
 def host_name(text: str) -> str:
     """Checks the name or IPv4 address of a host and returns it in lower case.
 
@@ -202,6 +214,7 @@ TIME_OR_AUTO = Form('"auto" or a time such as "5s"', _auto_seconds, _auto_text)
 TIME_ZERO_OR_AUTO = Form('"auto", a time such as "20s", or 0 for none', _auto_or_none, _auto_text)
 SPAN = Form('a time such as "400d"', lambda value: span(_text(value)), seconds_text)
 SIZE = Form('a size such as "32MB"', lambda value: size(_text(value)), size_text)
+HOURS = Form('whole hours such as "08:00-18:00"', _checked(hours))
 LISTEN = Form('an address and port such as "127.0.0.1:11435"', _checked(address))
 URL = Form('an address such as "http://127.0.0.1:11434"', _checked(url_address))
 PUBLIC_URL = Form('an address such as "https://gpu.example.lan", or ""', _checked(_optional_public_url))

@@ -31,7 +31,7 @@ PAGES: Mapping[str | None, tuple[str, ...]] = {
         "/connect/none",
     ),
     "alice": ("/status", "/me", "/connect/claude-code?key=own"),
-    "root": ("/status",),
+    "root": ("/status", "/admin", "/admin/keys/new"),
 }
 PHONE = {"width": 375, "height": 740}
 LOOKS: dict[str, dict[str, Any]] = {

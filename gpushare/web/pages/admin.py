@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from aiohttp import web
 from markupsafe import Markup
 
+from gpushare.core.capacity import DAYS, Verdict, verdict
+from gpushare.core.checkup import Finding, checkup
 from gpushare.core.controls import Control
 from gpushare.core.errors import LedgerUnavailable, NotAdmin
 from gpushare.core.keys import KeyRecord, KeyState
@@ -59,6 +61,8 @@ class AdminPage(Page):
     ended: bool
     actions: tuple[tuple[datetime, Action], ...]
     ledger: bool
+    findings: tuple[Finding, ...]
+    capacity: Verdict | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +133,20 @@ async def admin_page(request: web.Request, who: Principal) -> web.Response:
         ended=not everything and any(record.ended(now) for record in parts.ring.records),
         actions=tuple((datetime.fromtimestamp(int(act.at), UTC), act) for act in actions),
         ledger=ledger,
+        findings=checkup(look.showing.picture, parts.ledger.state),
+        capacity=await _capacity(parts),
     )
     return render(request, "admin.html", page)
+
+
+async def _capacity(parts: Parts) -> Verdict | None:
+    """Returns whether the hardware is enough, None while the ledger cannot be read."""
+    settings = parts.config.capacity
+    try:
+        loads = await parts.ledger.day_loads(DAYS, hours=settings.hours)
+    except LedgerUnavailable:
+        return None
+    return verdict(loads, settings, cards=len(parts.gpus.view.readings) if parts.gpus else 0)
 
 
 async def _past(parts: Parts, wall: float) -> tuple[Mapping[str, KeyUse], list[Action], bool]:

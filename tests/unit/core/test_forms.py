@@ -143,3 +143,16 @@ def test_zero_is_a_time_only_where_it_means_none() -> None:
 def test_networks_are_found_in_a_checked_list() -> None:
     """A list of networks becomes values that an address can be looked up in."""
     assert [network.prefixlen for network in forms.networks(("10.0.0.0/8", "::1"))] == [8, 128]
+
+
+def test_hours_of_a_day() -> None:
+    """The first one, and the one before which they end."""
+    assert forms.hours("08:00-18:00") == (8, 18)
+    assert forms.hours("00:00-24:00") == (0, 24)
+
+
+@pytest.mark.parametrize("text", ["", "8-18", "08:30-18:00", "18:00-08:00", "08:00-08:00", "08:00-25:00"])
+def test_what_are_no_hours(text: str) -> None:
+    """Neither parts of one, nor a night, nor none at all."""
+    with pytest.raises(ValueError, match=r".|^$"):
+        forms.hours(text)

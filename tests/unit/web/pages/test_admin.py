@@ -110,13 +110,25 @@ async def test_keys_are_listed(site: Site) -> None:
 async def test_a_ledger_that_cannot_be_read_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything else of the page is there."""
 
-    async def refuse(*_args: object) -> None:
+    async def refuse(*_args: object, **_options: object) -> None:
         raise LedgerUnavailable
 
-    monkeypatch.setattr(site.parts.ledger, "key_uses", refuse)
+    for read in ("key_uses", "day_loads"):
+        monkeypatch.setattr(site.parts.ledger, read, refuse)
     status, _, page = await site.get("/admin", "carol")
     assert (status, "The usage ledger cannot be read now" in page) == (200, True)
     assert "never used" not in page
+    assert "Not known while the ledger cannot be read." in page
+
+
+async def test_capacity_and_health_are_told(site: Site) -> None:
+    """Honestly where there is not enough to judge by; what is wrong with its words."""
+    seen = text_of((await site.get("/admin", "carol"))[2])
+    assert "There is not enough data yet: no request this week." in seen
+    assert "ollama ok 0.21.0, up for" in seen
+    site.parts.config_rejected = True
+    seen = text_of((await site.get("/admin", "carol"))[2])
+    assert "settings warn what is on disk has mistakes" in seen
 
 
 async def test_admins_may_end_any_call(site: Site) -> None:

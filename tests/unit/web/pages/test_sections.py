@@ -226,7 +226,7 @@ async def test_unknown_times_are_said_to_be_unknown(site: Site) -> None:
     site.queue.view = replace(site.queue.view, waiting=rows)
     site.queue.snapshot = lambda: site.queue.view  # type: ignore[method-assign]
     assert "2nd in line, no estimate yet" in await seen(site, "you")
-    assert "no estimate yet waited" in await seen(site, "queue")
+    assert "loads the model first no estimate yet" in await seen(site, "queue")
 
 
 @pytest.mark.item(75)

@@ -21,7 +21,7 @@ async def test_page_shows_the_queue(site: Site) -> None:
         "bob qwen3-coder:30b 31 s",
         "1. carol",
         "2. alice (you)",
-        "loads the model first about 25 s waited",
+        "loads the model first about 25 s",
     ):
         assert words in shown
 
