@@ -258,5 +258,7 @@ def _place(path: Path) -> tuple[int, int]:
 
 
 def _reason(error: Exception) -> str:
-    """Returns what to tell of a failure: SQLite's word for it, or the class; never a text with input."""
+    """Returns what to tell of a failure: our own sentence, SQLite's word or the class; no text with input."""
+    if isinstance(error, ConfigErrors):
+        return error.problems[0].message
     return getattr(error, "sqlite_errorname", None) or type(error).__name__

@@ -169,6 +169,24 @@ async def test_a_file_that_was_moved_away(store: Store, reports: Reports) -> Non
     assert reports.events == ["ledger.failed", "ledger.recovered"]
 
 
+async def test_a_file_that_must_not_be_used_any_more(tmp_path: Path) -> None:
+    """If it turns out so while the server runs, the log says why, and rows wait."""
+    reports, clock = Reports(), Clock()
+    store = make(tmp_path / "later" / "ledger.db", reports, clock=clock)
+    await store.open()
+    store.path.parent.mkdir()
+    store.path.symlink_to(tmp_path / "elsewhere")
+    store.append(call(1))
+    clock.now += 61.0
+    while len(reports) < 2:
+        await asyncio.sleep(0.002)
+    assert (reports[1][0], reports[1][1]["reason"]) == ("ledger.failed", "is not a plain file")
+    store.path.unlink()
+    await store.flush()
+    assert rows(store.path, COUNT) == [(1,)]
+    await store.close()
+
+
 async def test_what_cannot_be_read_is_an_error_of_ours(store: Store) -> None:
     """Who asks for figures gets a refusal with a time to come back, not a fault."""
     await store.flush()
