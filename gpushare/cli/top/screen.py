@@ -32,6 +32,7 @@ HELP = (
 )
 BARS = "▁▂▃▄▅▆▇█"
 GREY = "bright_black"
+_TAKING = ("busy", "swap")  # states of the server in which a new request would start after a while
 
 
 def render(state: State, *, width: int, height: int, now: float) -> Group:
@@ -82,7 +83,8 @@ class _Picture:
         """Yields the headline, when a new request would start, notices, and how busy it was."""
         document, width = self._document, self._width
         yield _two(printable(wording.opening(document)), printable(self._corner()), width)
-        yield _line(wording.newcomer(document.new_request_starts_in_s), width, GREY)
+        if document.state in _TAKING:  # at other times the headline says it, or none is taken
+            yield _line(wording.newcomer(document.new_request_starts_in_s), width, GREY)
         for notice in document.notices:
             yield _line(f"! {notice.text}", width, "red" if notice.level == "bad" else "yellow")
         gpus = document.gpus or ()

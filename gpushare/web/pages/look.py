@@ -14,6 +14,7 @@ from gpushare.core.names import canonical_model
 from gpushare.core.picture import Picture, Progress
 from gpushare.core.stats import Day
 from gpushare.core.status import Showing
+from gpushare.core.tools.choice import choose_model
 from gpushare.core.views import told
 from gpushare.web.inference import ANONYMOUS
 from gpushare.web.parts import Parts
@@ -75,9 +76,11 @@ class Look:
         return self._parts.newcomers.left_s(self.newcomer(who), self.wall, lambda: self._forecast(who))
 
     def _forecast(self, who: Principal | None) -> float | None:
-        loaded = self._parts.monitor.view.loaded
-        model = canonical_model(loaded[0].name) if loaded else ""
-        return self._parts.slots.forecast_new(who or ANONYMOUS, model).eta_s
+        caller, parts = who or ANONYMOUS, self._parts
+        view = parts.monitor.view
+        # The model a tool would most likely ask for, as the page that connects tools names it.
+        model, _ = choose_model(view.loaded, parts.stats.model_requests, view.models, patterns=caller.models)
+        return parts.slots.forecast_new(caller, canonical_model(model) if model else "").eta_s
 
 
 def progress_now(parts: Parts, now: float) -> dict[str, Progress]:
