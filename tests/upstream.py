@@ -44,7 +44,7 @@ class Connection:
     Attributes:
         received: every byte it brought.
         request: the first request, once it is whole: line and head, then the body.
-        left: set when the gateway has closed it, properly or not.
+        left: set when the gateway has closed it, properly or not, or this end has.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

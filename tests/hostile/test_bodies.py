@@ -5,7 +5,7 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -359,14 +359,6 @@ async def test_fields_that_nobody_knows(gate: Gate, path: str) -> None:
     assert only_call(gate).body == body
 
 
-@pytest.fixture
-def trap() -> Iterator[socket.socket]:
-    """A port that nobody has a reason to dial."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.setblocking(False)
-        yield sock
-
-
 @pytest.mark.item(65)
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_addresses_in_a_body(gate: Gate, path: str, trap: socket.socket) -> None:
@@ -404,8 +396,8 @@ async def test_forms(gate: Gate, content_type: str) -> None:
 async def test_json_under_another_name(gate: Gate, fields: list[str]) -> None:
     """What counts is what the body is."""
     assert statuses(await exchange(gate, chat_shot(gate, *fields))) == [200]
-    await_json = only_call(gate)
-    assert (await_json.body, await_json.header("Content-Type")) == (BODY, "application/json")
+    entry = only_call(gate)
+    assert (entry.body, entry.header("Content-Type")) == (BODY, "application/json")
     form = chat_shot(gate, *fields, body=b"model=m&prompt=" + CANARY.encode())
     answer = await exchange(gate, form)
     assert statuses(answer) == [400]

@@ -58,6 +58,16 @@ ACTING = re.compile("[\0-\t\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u
 FORMULAS = ("=HYPERLINK(1)", "+cmd", "@SUM", "-1+1", "=1", "|calc", "%0A", "\t=1")
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty state directory, where commands work in this test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("GPUSHARE_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").touch()
+    return tmp_path
+
+
 @pytest.mark.item(75)
 @pytest.mark.item(76)
 @pytest.mark.item(77)
@@ -65,13 +75,10 @@ FORMULAS = ("=HYPERLINK(1)", "+cmd", "@SUM", "-1+1", "=1", "|calc", "%0A", "\t=1
 @pytest.mark.parametrize(
     "name", [*MARKUP, *DECEIT, *FORMULAS, "--help", "-x", "$(id)", "`id`", "a;b", "gs_x"]
 )
-def test_names_that_nobody_gets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_nobody_gets(name: str, home: Path) -> None:
     """P34: neither the command nor the key file takes a name that could do more than be read."""
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("GPUSHARE_CONFIG", str(tmp_path / "config.toml"))
-    (tmp_path / "config.toml").touch()
     assert main(("key", "add", "--", name)) != 0
-    assert KeyFile(tmp_path).load().records == ()
+    assert KeyFile(home).load().records == ()
     secret = new_key(bytes(32))
     record = KeyRecord(id=secret.split("_")[1], name=name, sha256=digest(secret))
     table = f'[[key]]\nid = "{record.id}"\nsha256 = "{record.sha256}"\nname = {toml(name)}\n'
@@ -87,33 +94,24 @@ def toml(text: str) -> str:
 
 @pytest.mark.item(78)
 @pytest.mark.parametrize("name", ["bob", "Bob", "BOB", "b0b", "вов"])
-def test_a_name_that_looks_taken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_looks_taken(name: str, home: Path) -> None:
     """Two people have names that a reader can tell apart."""
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("GPUSHARE_CONFIG", str(tmp_path / "config.toml"))
-    (tmp_path / "config.toml").touch()
     assert main(("key", "add", "bob")) == 0
     assert main(("key", "add", name)) != 0
-    assert len(KeyFile(tmp_path).load().records) == 1
+    assert len(KeyFile(home).load().records) == 1
 
 
 @pytest.mark.item(84)
 @pytest.mark.parametrize("command", ["revoke", "disable", "rotate", "set"])
 @pytest.mark.parametrize("who", ["-x", "--all", "$(touch x)", "../../etc/passwd", "*", ""])
-def test_a_key_that_looks_like_an_option(
-    command: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_looks_like_an_option(command: str, who: str, home: Path) -> None:
     """Behind ``--`` everything is a name, and a name is only compared."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("GPUSHARE_CONFIG", str(tmp_path / "config.toml"))
-    (tmp_path / "config.toml").touch()
     assert main(("key", "add", "bob")) == 0
-    before = KeyFile(tmp_path).load().tables()
+    before = KeyFile(home).load().tables()
     extra = ("--weight", "2") if command == "set" else ()
     assert main(("key", command, *extra, "--", who)) != 0
-    assert KeyFile(tmp_path).load().tables() == before
-    assert not (tmp_path / "x").exists()
+    assert KeyFile(home).load().tables() == before
+    assert not (home / "x").exists()
 
 
 @pytest.mark.item(75)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,6 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with raw_ollama() as ollama, gateway(tmp_path, engine=ollama.url) as gate:
         await gate.until(lambda: gate.parts.monitor.view.models)
         yield Stage(gate, ollama)
-
-
-@pytest.fixture
-def trap() -> Iterator[socket.socket]:
-    """A port that nobody has a reason to dial."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.setblocking(False)
-        yield sock
 
 
 def refused(stage: Stage, path: str, answer: Answer, status: int = 502) -> None:

@@ -133,7 +133,7 @@ class Wire:
         """Fills the socket's buffer and leaves the rest, as a client does that then goes away."""
         try:
             self._sock.send(data)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):
             return
 
     async def until(self, mark: bytes) -> bytes:
