@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from zlib import crc32
 
 import msgspec
 import structlog
@@ -81,9 +82,11 @@ class Viewer:
 class Seat:
     """The viewers of one person on one page, who are all told the same.
 
-    ``changed`` numbers, for each section, the round in which its line became another one.
+    ``start`` begins what they are given as ``rev``, which another seat's viewers cannot use.  ``changed``
+    numbers, for each section, the round in which its line became another one.
     """
 
+    start: str
     view: str
     who: Principal | None
     as_json: bool
@@ -99,9 +102,9 @@ class Seat:
     empty_since: float | None = None
 
     @property
-    def round(self) -> int:
-        """The round in which anything changed last."""
-        return max(self.changed.values(), default=0)
+    def rev(self) -> str:
+        """What the viewers know once they were told everything: the round in which anything changed last."""
+        return f"{self.start}-{max(self.changed.values(), default=0)}"
 
 
 class Hub:
@@ -154,7 +157,7 @@ class Hub:
             raise self._parts.slots.closing_down()
         full = self._by_address.total() >= limits.max_viewers
         if full or self._by_address[address] >= limits.max_viewers_per_address:
-            raise Overloaded("place for live viewers", spread_retry_s(FULL_RETRY_S, self._parts.jitter()))
+            raise Overloaded("place on the live page", spread_retry_s(FULL_RETRY_S, self._parts.jitter()))
 
     def join(
         self, sink: ResponseSink, address: str, *, view: str, who: Principal | None, rev: str, as_json: bool
@@ -163,10 +166,11 @@ class Hub:
         key = view, who and who.key_id, as_json
         seat = self._seats.get(key)
         if seat is None:
-            seat = self._seats[key] = Seat(view=view, who=who, as_json=as_json)
+            start = f"{self._start}{crc32(repr(key).encode()):08x}"
+            seat = self._seats[key] = Seat(start=start, view=view, who=who, as_json=as_json)
         viewer = Viewer(seat=seat, sink=sink, address=address, ended=asyncio.Event(), said=seat.sentence)
         start, _, number = rev.rpartition("-")
-        if start == self._start and number.isdecimal():
+        if start == seat.start and number.isdecimal():
             known = int(number)
             viewer.told = {name: line for name, line in seat.lines.items() if seat.changed[name] <= known}
         seat.viewers.append(viewer)
@@ -326,7 +330,7 @@ class Hub:
         """Returns events as they go out; the viewers of a seat mostly need the same ones."""
         key = self._round, news, say
         if seat.written[0] != key:
-            rev = self._rev(seat)
+            rev = seat.rev
             about = {"now": round(look.wall, 1), "build": self._build, "say": say, **seat.page}
             parts = [events.part(rev, name, seat.lines[name]) for name in news]
             seat.written = key, b"".join([*parts, events.meta(rev, about)])
@@ -357,11 +361,8 @@ class Hub:
         for viewer in list(seat.viewers):
             news = viewer.told.get("state") is not line or look.now - viewer.told_at >= HEARTBEAT_S
             if not self._is_stuck(viewer, look.now) and news:
-                viewer.sink.write(events.state(self._rev(seat), line))
+                viewer.sink.write(events.state(seat.rev, line))
                 viewer.told["state"], viewer.told_at = line, look.now
-
-    def _rev(self, seat: Seat) -> str:
-        return f"{self._start}-{seat.round}"
 
 
 def _same(one: Document, other: Document) -> bool:

@@ -86,6 +86,16 @@ async def test_who_comes_back_is_told_what_changed(site: Site, how: str) -> None
     assert list(parts) == ["head", "queue"]
 
 
+async def test_what_another_viewer_knows_counts_for_nobody_else(site: Site) -> None:
+    """A page that lost its session and comes back without it gets everything a stranger sees."""
+    async with site.watch("", "bob") as stream:
+        _, meta = await opened(site, stream)
+    for who in ("", "alice"):
+        async with site.watch(f"?rev={meta['rev']}", who) as stream:
+            parts, _ = await opened(site, stream)
+        assert "queue" in parts
+
+
 @pytest.mark.item(74)
 @pytest.mark.parametrize("rev", ["b000000-7", "x" * 3000, "1-2-3", "-1", "é-1"])
 async def test_a_strange_rev_is_ignored(site: Site, rev: str) -> None:
