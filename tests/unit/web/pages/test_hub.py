@@ -3,7 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import aiohttp_jinja2
@@ -316,6 +316,19 @@ async def test_another_role_is_another_viewer(site: Site) -> None:
     await site.round()
     assert b"signed-out" in b"".join(sink.written)
     assert (sink.finished, viewer.ended.is_set()) == (True, True)
+
+
+async def test_a_key_that_runs_out_ends_its_streams(site: Site) -> None:
+    """The clock ends a key as well as the file does."""
+    sink, viewer = join(site, "alice")
+    soon = datetime.now(UTC) + timedelta(milliseconds=50)
+    site.parts.ring = site.parts.ring.changed([site.owners["alice"]], expires=soon)
+    async with asyncio.timeout(10):
+        while not viewer.ended.is_set():
+            await site.round(0.5)
+            await asyncio.sleep(0.01)
+    assert b"signed-out" in b"".join(sink.written)
+    assert datetime.now(UTC) >= soon
 
 
 async def test_a_server_that_closes_sends_strangers_away(site: Site) -> None:

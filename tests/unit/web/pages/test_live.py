@@ -88,8 +88,10 @@ async def test_who_comes_back_is_told_what_changed(site: Site, how: str) -> None
 
 async def test_what_another_viewer_knows_counts_for_nobody_else(site: Site) -> None:
     """A page that lost its session and comes back without it gets everything a stranger sees."""
-    async with site.watch("", "bob") as stream:
+    async with site.watch() as first, site.watch("", "alice") as second, site.watch("", "bob") as stream:
         _, meta = await opened(site, stream)
+        await first.update()
+        await second.update()
     for who in ("", "alice"):
         async with site.watch(f"?rev={meta['rev']}", who) as stream:
             parts, _ = await opened(site, stream)
