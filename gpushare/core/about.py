@@ -67,3 +67,20 @@ class Unloaded(Struct, frozen=True, kw_only=True):
 
     schema: str = "gpushare.unloaded/1"
     model: str
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """``gpushare.probe/1``: one of a few slow lines, with whom the server takes its caller for.
+
+    ``peer`` is the other end of the connection, ``client`` the caller behind it; ``forwarded`` tells whether
+    the peer spoke for somebody, ``trusted`` whether it is believed.
+    """
+
+    schema: str = "gpushare.probe/1"
+    line: int
+    of: int
+    sent_s: float
+    peer: str
+    client: str
+    forwarded: bool
+    trusted: bool

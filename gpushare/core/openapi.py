@@ -22,6 +22,7 @@ JSON = ("application/json",)
 TEXT = ("text/plain",)
 METRICS = ("text/plain", "application/openmetrics-text")
 TABLE = "text/csv"
+LINES = ("application/x-ndjson",)
 _REFERENCE = "#/components/schemas/{name}"
 _ID = {
     "name": "id",
@@ -151,6 +152,12 @@ OPERATIONS = (
         answers={200: Unloaded, 400: Error, 401: Error, 403: Error, 404: Error},
         key=Key.NEEDED,
         body=Unload,
+    ),
+    Operation(
+        path="/gpushare/v1/probe",
+        summary="Five lines in a second, to see whether what stands between holds them back",
+        answers={200: LINES, 401: Error},
+        key=Key.NEEDED,
     ),
     Operation(path="/gpushare/v1/openapi.json", summary="This document", answers={200: JSON}),
     Operation(

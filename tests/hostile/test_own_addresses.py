@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gpushare.web.pages import probe
 from tests.conformance.tools import busy, dial, know_models, post
 from tests.harness import CANARY, Gate, chat, gateway
 
@@ -27,8 +28,11 @@ async def attack(gate: Gate, folder: Path, *options: str) -> str:
 
 
 @pytest.mark.parametrize("who", ["alice", "root", None])
-async def test_what_a_program_may_ask(tmp_path: Path, who: str | None) -> None:
+async def test_what_a_program_may_ask(
+    tmp_path: Path, who: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """P17: whoever asks, and whatever for, it is no fault of ours, and every answer is as it is described."""
+    monkeypatch.setattr(probe, "PAUSE_S", 0.0)  # it is asked hundreds of times
     async with gateway(tmp_path) as gate:
         await know_models(gate)
         key = ["-H", f"Authorization: Bearer {gate.keys[who]}"] if who else []

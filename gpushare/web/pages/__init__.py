@@ -46,6 +46,7 @@ from gpushare.web.pages.keys import replace_key, welcome, welcome_page
 from gpushare.web.pages.live import HUB, live_events
 from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.me import me_page
+from gpushare.web.pages.probe import probe_lines
 from gpushare.web.pages.queue import queue_json
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.sections import RENDERER, Renderer
@@ -83,6 +84,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
         "/gpushare/v1/connecting": connecting_json,
         "/gpushare/v1/usage": usage_report,
         "/gpushare/v1/whoami": whoami_json,
+        "/gpushare/v1/probe": probe_lines,
         "/gpushare/v1/openapi.json": openapi_json,
         "/metrics": metrics,
         "/healthz": alive_probe,
