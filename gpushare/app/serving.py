@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
+from gpushare.app.examination import examine_running
 from gpushare.app.keys import KeyKeeper, watch_keys
 from gpushare.app.life import Life
 from gpushare.core.config import Config
@@ -119,6 +120,7 @@ async def running(
     parts = build_parts(config, key_file.load(), ollama, key_file.path.parent, life)
     parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
     parts.key_store = KeyKeeper(parts, key_file)
+    parts.examine = lambda: examine_running(parts, key_file)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     runner = make_runner(
         build_app(parts, life),

@@ -30,7 +30,7 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     server = setup.config.server
     if server.tls_cert:
         server_context(server.tls_cert, server.tls_key)
-    found = warnings(setup.config)
+    found = [str(advice) for advice in warnings(setup.config)]
     if as_json:
         emit("gpushare.config-check/1", path=_text(setup.path), ok=True, warnings=found)
         return

@@ -107,6 +107,7 @@ class Installation:
         for warning in warnings(self.config):
             note(f"warning: {warning}")
         note(f"Next: open {base_url(self.config)}/status    more people: sudo gpushare key add NAME")
+        note("Is all well? sudo gpushare doctor")
 
     def _add(self, step: Step) -> None:
         self.plan.steps.append(step)

@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "gpushare.cli.init",
     "install": "gpushare.cli.install",
     "uninstall": "gpushare.cli.uninstall",
+    "doctor": "gpushare.cli.doctor",
     "status": "gpushare.cli.status",
     "top": "gpushare.cli.top",
     "queue": "gpushare.cli.queue",

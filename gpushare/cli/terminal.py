@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     NOT_ALLOWED = 5
     NOT_FOUND = 6
+    PROBLEMS = 7
     TRY_LATER = 75
     INTERRUPTED = 130
 

@@ -6,6 +6,7 @@ annotated reference is ``config.toml``, which a test holds equal to the defaults
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -232,8 +233,21 @@ def load(
     )
 
 
-def warnings(config: Config) -> tuple[str, ...]:
-    """Returns one sentence for each setting that works but opens a door or loses requests."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """A setting that works but opens a door or loses requests; ``subject`` says in one word what of."""
+
+    subject: str
+    text: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Writes both as sentences."""
+        return f"{self.text}. {self.fix[:1].upper()}{self.fix[1:]}."
+
+
+def warnings(config: Config) -> tuple[Advice, ...]:
+    """Returns what to think of, setting by setting."""
     return tuple(_warnings(config))
 
 
@@ -264,18 +278,29 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
         )
 
 
-def _warnings(config: Config) -> Iterator[str]:
-    if not is_loopback(config.server.address[0]) and not config.server.tls_cert:
-        yield (
-            f"server.listen is {config.server.listen}: other machines reach it without TLS. "
-            "Let only your own network through the firewall."
+def _warnings(config: Config) -> Iterator[Advice]:
+    server = config.server
+    if not is_loopback(server.address[0]) and not server.tls_cert:
+        yield Advice(
+            subject="listen",
+            text=f"server.listen is {server.listen}: other machines reach it without TLS",
+            fix="let only your own network through the firewall, or set server.tls_cert and server.tls_key",
         )
     if not is_loopback(config.ollama.address[0]):
-        yield (
-            f"ollama.url is {config.ollama.url}: who reaches that address goes round the queue. "
-            "Keep Ollama on 127.0.0.1."
+        yield Advice(
+            subject="ollama",
+            text=f"ollama.url is {config.ollama.url}: who reaches that address goes round the queue",
+            fix="keep Ollama on 127.0.0.1",
         )
     if config.gpu.backend == "fake":
-        yield "gpu.backend is fake: the GPU numbers on the page are invented."
+        yield Advice(
+            subject="gpu",
+            text="gpu.backend is fake: the GPU numbers on the page are invented",
+            fix='set it to "auto" where people rely on them',
+        )
     if config.queue.max_wait >= 300:
-        yield "queue.max_wait is 5 min or more: most tools give up by then, so their requests wait in vain."
+        yield Advice(
+            subject="config",
+            text="queue.max_wait is 5 min or more: most tools give up by then, so requests wait in vain",
+            fix='set it to less, such as "4m"',
+        )

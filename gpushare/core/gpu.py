@@ -68,7 +68,7 @@ class GpuReading(Struct, frozen=True, kw_only=True):
 
 
 class GpuReport(Struct, frozen=True, kw_only=True):
-    """What one reading of all cards brought.
+    """What one reading of all cards brought; ``driver`` is its version.
 
     ``error`` is why something is missing, in the driver's own words; ``absent`` tells that this machine has
     no NVIDIA driver at all, which is no fault.
@@ -77,6 +77,7 @@ class GpuReport(Struct, frozen=True, kw_only=True):
     readings: tuple[GpuReading, ...] = ()
     error: str | None = None
     absent: bool = False
+    driver: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

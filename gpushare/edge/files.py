@@ -345,6 +345,19 @@ def _give_to_owner(handle: int, folder: Path) -> None:
         os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
+def set_mode(path: str, mode: int) -> None:
+    """Sets what may be done with a file or a folder; a link is not followed.
+
+    Raises:
+        OSError: it is a link, or somebody else's.
+    """
+    handle = _open_plain(path, os.O_RDONLY)
+    try:
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes a rename survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

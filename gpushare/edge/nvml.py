@@ -60,7 +60,12 @@ def read(nvml: Any, devices: Sequence[int]) -> GpuReport:  # noqa: ANN401 - the 
         except Lost as lost:
             readings.append(GpuReading(index=index, lost=True))
             errors.append(f"GPU {index}: {lost}")
-    return GpuReport(readings=tuple(readings), error=", ".join(errors)[:TEXT_MAX] or None)
+    version = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+    return GpuReport(
+        readings=tuple(readings),
+        error=", ".join(errors)[:TEXT_MAX] or None,
+        driver=None if version is None else _text(version),
+    )
 
 
 def _open() -> tuple[Any, GpuReport | None]:

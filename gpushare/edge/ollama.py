@@ -6,6 +6,8 @@ client's; answers are read up to a limit; every failure leaves as a ``GpushareEr
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -159,7 +161,9 @@ def _translated(timeout_s: float) -> Iterator[None]:
         yield
     except TimeoutError:
         raise OllamaSilent(timeout_s, Outcome.TIMEOUT_FIRST_BYTE) from None
+    except aiohttp.ClientConnectorDNSError:
+        raise OllamaDown("no such host") from None
     except aiohttp.ClientConnectorError as error:
-        raise OllamaDown(error.strerror or "connection refused") from None
+        raise OllamaDown(os.strerror(error.errno or errno.ECONNREFUSED).lower()) from None
     except aiohttp.ClientError:
         raise OllamaBroken("closed the connection") from None

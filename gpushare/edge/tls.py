@@ -1,12 +1,15 @@
 """The certificate that clients are shown: read, checked, and read again.
 
-Called by: ``app.serving``, ``gpushare config check``.  Rules: what is wrong names the setting and the file.
+Called by: ``app.serving``, ``app.examination``, ``gpushare config check``.  Rules: what is wrong names the
+setting and the file.
 """
 
 import ssl
 import stat
+from datetime import datetime
 from pathlib import Path
 
+from gpushare.core import certificate
 from gpushare.core.problems import ConfigErrors, Problem
 
 
@@ -36,6 +39,17 @@ def renew(context: ssl.SSLContext, cert: str, key: str) -> None:
     """
     server_context(cert, key)  # a context that failed half-way would be left with neither
     _load(context, cert, key)
+
+
+def ends(cert: str) -> datetime | None:
+    """Returns the last moment at which a certificate holds; None for none, or one that cannot be read."""
+    try:
+        text = Path(cert).read_text(encoding="ascii")
+        _, mark, rest = text.partition("-----BEGIN CERTIFICATE-----")
+        first, end, _ = rest.partition("-----END CERTIFICATE-----")
+        return certificate.ends(ssl.PEM_cert_to_DER_cert(mark + first + end))
+    except (OSError, ValueError):
+        return None
 
 
 def _load(context: ssl.SSLContext, cert: str, key: str) -> None:

@@ -7,14 +7,16 @@ reset between tests.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
 from gpushare.core.config import Config
 from gpushare.core.dialects import Target
+from gpushare.core.doctor import Report
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
@@ -30,6 +32,10 @@ from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
 
 CLOCK_SET_S = 0.5  # a wall clock that is off by more was set
+
+
+Examine = Callable[[], Coroutine[Any, Any, Report]]
+"""Finds out what ``gpushare doctor`` tells; takes some seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +58,7 @@ class Parts:
     body_budget: BodyBudget
     connections: Connections | None = None  # set when the server starts
     key_store: KeyStore | None = None  # set when the server starts
+    examine: Examine | None = None  # set when the server starts
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)

@@ -19,6 +19,7 @@ NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, INSUFFICIENT_SIZE = 3, 4, 6, 7
 DRIVER_NOT_LOADED, GPU_IS_LOST, RESET_REQUIRED, WRONG_VERSION = 9, 15, 16, 25
 MEMORY_V2, TEMPERATURE_V1 = 0x02000028, 0x0100000C
 SIZE_UNKNOWN = 2**64 - 1
+VERSION = "580.65.06"
 
 CARD: dict[str, Any] = {
     "name": "NVIDIA GeForce RTX 4090",
@@ -58,6 +59,7 @@ class Library:
             "nvmlDeviceGetCount_v2": self._count,
             "nvmlDeviceGetHandleByIndex_v2": self._handle,
             "nvmlSystemGetProcessName": self._name,
+            "nvmlSystemGetDriverVersion": lambda buffer, _length: _write(buffer, VERSION),
         }
         return general[name]
 

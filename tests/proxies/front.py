@@ -25,9 +25,14 @@ class Front:
     """A front proxy that serves ``https://localhost:PORT``; everything it writes lies in ``folder``."""
 
     url: str
-    trust: ssl.SSLContext
+    vouching: Path
     folder: Path
     pid: int
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What a client trusts that was told of its certificate."""
+        return ssl.create_default_context(cafile=str(self.vouching))
 
     @asynccontextmanager
     async def open(
@@ -109,6 +114,8 @@ def caddy(folder: Path, gateway: str, port: int, changes: Mapping[str, str]) -> 
 
 
 PROGRAMS = {"nginx": nginx, "caddy": caddy}
+VOUCHING = {"nginx": "server.pem", "caddy": "caddy/pki/authorities/local/root.crt"}
+"""Where each keeps what vouches for its certificate."""
 
 
 def changed(text: str, changes: Mapping[str, str]) -> str:
@@ -142,8 +149,9 @@ async def front(
             env=home(folder),
         )
     try:
-        trust = await ready(name, process, port, folder)
-        yield Front(f"https://localhost:{port}", trust, folder, process.pid)
+        running = Front(f"https://localhost:{port}", folder / VOUCHING[name], folder, process.pid)
+        await ready(running, process, port)
+        yield running
     finally:
         if process.returncode is None:
             process.kill()
@@ -161,19 +169,17 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-async def ready(name: str, process: asyncio.subprocess.Process, port: int, folder: Path) -> ssl.SSLContext:
-    """Waits until the proxy shows its certificate, and returns what a client trusts that was told of it."""
-    vouching = folder / ("server.pem" if name == "nginx" else "caddy/pki/authorities/local/root.crt")
+async def ready(running: Front, process: asyncio.subprocess.Process, port: int) -> None:
+    """Waits until the proxy shows its certificate."""
     async with asyncio.timeout(30):
         while True:
-            assert process.returncode is None, (folder / "terminal.log").read_text()
+            assert process.returncode is None, running.written()
             try:
-                trust = ssl.create_default_context(cafile=str(vouching))
                 _, writer = await asyncio.open_connection(
-                    "127.0.0.1", port, ssl=trust, server_hostname="localhost"
+                    "127.0.0.1", port, ssl=running.trust, server_hostname="localhost"
                 )
             except OSError:
                 await asyncio.sleep(0.02)
             else:
                 writer.transport.abort()
-                return trust
+                return

@@ -15,6 +15,7 @@ class OllamaDown(Unavailable):
         super().__init__(
             f"Ollama does not answer ({why}). Nothing to fix on your side.", retry_after_s=retry_after_s
         )
+        self.why = why
         self.status = 503 if breaker_open else 502
         if breaker_open:
             self.outcome = Outcome.BREAKER_OPEN

@@ -20,7 +20,7 @@ from gpushare.core.model import Principal, Record
 from gpushare.core.problems import ConfigErrors
 from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow
 from gpushare.edge.store import reading
-from gpushare.edge.store.schema import open_reader
+from gpushare.edge.store.schema import damaged, judged, open_reader
 from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
 
 NAME = "ledger.db"
@@ -166,3 +166,19 @@ class Store:
                 return query(connection)
         except (sqlite3.Error, ConfigErrors, OSError) as error:
             raise LedgerUnavailable from error
+
+
+def check(path: Path) -> None:
+    """Reads the whole file and looks for damage; called in a thread, by whoever examines the server.
+
+    Raises:
+        ConfigErrors: it is damaged, or of another gpushare.
+        LedgerUnavailable: it cannot be read now.
+    """
+    try:
+        with closing(open_reader(path)) as connection, judged(path):
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerUnavailable from error
+    if said != "ok":
+        raise damaged(path)

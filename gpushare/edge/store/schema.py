@@ -177,12 +177,17 @@ def judged(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
-            raise _unusable(
-                path,
-                "is damaged, or no ledger at all",
-                f"fix: mv {path} {path}.damaged; a new one is begun, and sqlite3 may .recover the old one",
-            ) from error
+            raise damaged(path) from error
         raise
+
+
+def damaged(path: Path) -> ConfigErrors:
+    """Returns that a file cannot be used as the ledger."""
+    return _unusable(
+        path,
+        "is damaged, or no ledger at all",
+        f"fix: mv {path} {path}.damaged; a new one is begun, and sqlite3 may .recover the old one",
+    )
 
 
 def _unusable(path: Path, message: str, hint: str = "") -> ConfigErrors:

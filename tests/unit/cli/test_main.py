@@ -120,6 +120,7 @@ def test_every_exit_code_is_reached(
     gateway.answer("/gpushare/v1/whoami", (401, b"{}"))
     gateway.answer("/gpushare/v1/status", (503, b"{}"))
     monkeypatch.setenv("GPUSHARE_URL", gateway.url)
+    monkeypatch.setenv("GPUSHARE_OLLAMA__URL", nobody)
     reached = {
         run("--version").code: ExitCode.DONE,
         run("stauts").code: ExitCode.USAGE,
@@ -128,6 +129,7 @@ def test_every_exit_code_is_reached(
         run("status", "--url", nobody).code: ExitCode.UNREACHABLE,
         run("key", "show", "nobody").code: ExitCode.NOT_FOUND,
         run("key", "list", "--config", "/no/such/file").code: ExitCode.CONFIG,
+        run("doctor").code: ExitCode.PROBLEMS,
     }
     monkeypatch.setattr("gpushare.cli.status.status", raising(KeyboardInterrupt()))
     reached[run("status").code] = ExitCode.INTERRUPTED

@@ -121,8 +121,10 @@ def test_deadlines_may_be_switched_off() -> None:
 )
 def test_a_door_that_is_open_is_a_warning(text: str, said: str) -> None:
     """A network listener, a far Ollama, a very long wait and invented numbers work, and are told."""
-    (sentence,) = warnings(parsed(text))
-    assert said in sentence
+    (advice,) = warnings(parsed(text))
+    assert said in advice.text
+    assert str(advice) == f"{advice.text}. {advice.fix[0].upper()}{advice.fix[1:]}."
+    assert advice.subject in {"listen", "ollama", "config", "gpu"}
 
 
 def test_tls_closes_the_open_door() -> None:

@@ -22,6 +22,7 @@ from gpushare.edge.files import (
     read_secret,
     read_text,
     reference_text,
+    set_mode,
     state_dir,
     write_text,
 )
@@ -367,3 +368,16 @@ def test_a_login_that_is_none_says_how_to_write_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match="gpushare login http://HOST:PORT") as wrong:
         file.load()
     assert "secret" not in str(wrong.value)
+
+
+def test_a_mode_is_set_and_no_link_is_followed(tmp_path: Path) -> None:
+    """Of a file and of a folder; what a link leads to is somebody else's."""
+    (tmp_path / "file").touch(0o644)
+    (tmp_path / "folder").mkdir(0o775)
+    (tmp_path / "link").symlink_to("file")
+    set_mode(str(tmp_path / "file"), 0o600)
+    set_mode(str(tmp_path / "folder"), 0o755)
+    with pytest.raises(OSError, match="symbolic"):
+        set_mode(str(tmp_path / "link"), 0o666)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "folder")]
+    assert modes == [0o600, 0o755]

@@ -24,6 +24,7 @@ from tests.driver.nvml_library import (
     NOT_SUPPORTED,
     RESET_REQUIRED,
     SIZE_UNKNOWN,
+    VERSION,
     Library,
 )
 from tests.machine import Machine
@@ -106,7 +107,8 @@ def test_a_card_is_read(driver: Driver) -> None:
                 others=0,
                 others_bytes=0,
             ),
-        )
+        ),
+        driver=VERSION,
     )
 
 
@@ -171,7 +173,9 @@ def test_a_card_that_may_not_be_opened_says_so(driver: Driver) -> None:
     """A service without the card's device file learns why it sees nothing."""
     driver.card["errors"] = {"nvmlDeviceGetHandleByIndex_v2": NO_PERMISSION}
     assert driver.read() == GpuReport(
-        readings=(GpuReading(index=0, lost=True),), error="GPU 0: Insufficient Permissions"
+        readings=(GpuReading(index=0, lost=True),),
+        error="GPU 0: Insufficient Permissions",
+        driver=VERSION,
     )
 
 

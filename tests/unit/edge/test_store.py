@@ -16,8 +16,8 @@ from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.ledger import Admission
 from gpushare.core.model import Outcome, Phase, Principal, Record
 from gpushare.core.problems import ConfigErrors
-from gpushare.edge.store import Store
-from gpushare.edge.store.schema import MIGRATIONS, open_writer
+from gpushare.edge.store import Store, check
+from gpushare.edge.store.schema import MIGRATIONS, open_reader, open_writer
 from tests.unit.records import CALL
 
 NOON = 1_795_000_000.0
@@ -334,3 +334,29 @@ async def test_each_step_of_the_tables_is_taken_once(tmp_path: Path) -> None:
     tables = rows(path, "SELECT sql FROM sqlite_master")
     await made(path)
     assert rows(path, "SELECT sql FROM sqlite_master") == tables
+
+
+async def test_a_check_reads_the_whole_file(store: Store) -> None:
+    """Damage in its middle is found, which a look at its beginning does not show."""
+    for number in range(2000):
+        store.append(call(number))
+    await store.flush()
+    await store.close()
+    check(store.path)
+    content = bytearray(store.path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = b"\xff" * 4096
+    store.path.write_bytes(content)
+    with closing(open_reader(store.path)):  # opens all the same
+        pass
+    with pytest.raises(ConfigErrors) as caught:
+        check(store.path)
+    assert f"mv {store.path} {store.path}.damaged" in caught.value.problems[0].hint
+
+
+def test_a_check_that_cannot_read(tmp_path: Path) -> None:
+    """Is no damage; the reason is the cause."""
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(LedgerUnavailable) as caught:
+        check(tmp_path / "ledger.db")
+    assert isinstance(caught.value.__cause__, sqlite3.Error)

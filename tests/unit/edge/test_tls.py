@@ -2,12 +2,13 @@
 
 import ssl
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from gpushare.core.problems import ConfigErrors
-from gpushare.edge.tls import renew, server_context
+from gpushare.edge.tls import ends, renew, server_context
 from tests.certificates import Certificate, make_certificate
 
 pytestmark = pytest.mark.needs("openssl")
@@ -95,3 +96,15 @@ def test_a_key_with_a_passphrase_is_refused(certificate: Certificate, tmp_path: 
     )
     locked.chmod(0o600)
     assert said(certificate.cert, locked) == f"{locked}: server.tls_key: has a passphrase"
+
+
+def test_when_it_ends(certificate: Certificate, other: Certificate, tmp_path: Path) -> None:
+    """The first of a chain counts, as openssl says it; none and what is none end never."""
+    asked = ["openssl", "x509", "-noout", "-enddate", "-in", str(certificate.cert)]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    expected = datetime.fromtimestamp(ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter=")), UTC)
+    chain = tmp_path / "chain.pem"
+    chain.write_text(f"a comment\n{certificate.cert.read_text()}{other.cert.read_text()}")
+    assert ends(str(chain)) == expected
+    chain.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    assert [ends(name) for name in (str(chain), str(certificate.key), "", "/no/such/file")] == [None] * 4

@@ -1,0 +1,49 @@
+"""``gpushare doctor`` beside a gateway that runs, and the same from within."""
+
+import asyncio
+from pathlib import Path
+
+from gpushare.core.doctor import Level, Report
+from tests.conformance.tools import know_models
+from tests.examined import about, doctor
+from tests.harness import Gate
+
+USUAL = {"config", "ollama", "slots", "keys", "ledger", "gpu", "clock", "disk", "files", "limits"}
+"""What there is something to say of on any machine."""
+
+
+def good(report: Report) -> dict[str, str]:
+    """Returns what is said of each subject, after checking that nothing is wrong but with the machine."""
+    bad = [finding for finding in report.findings if finding.level is not Level.OK]
+    assert [finding for finding in bad if finding.subject not in {"clock", "disk", "limits"}] == []
+    return {finding.subject: finding.text for finding in report.findings}
+
+
+async def test_beside_a_server_that_runs(gate: Gate, tmp_path: Path) -> None:
+    """Its port is its own, its ledger is whole while it is written, its files are private, answers pass."""
+    await know_models(gate)
+    found = good(await doctor(gate, tmp_path, who="alice", public_url=gate.url))
+    assert found.keys() >= {*USUAL, "port", "proxy"}
+    assert found["port"] == f"127.0.0.1:{gate.port} is answered by gpushare"
+    assert found["proxy"] == f"{gate.url} passes answers on as they come"
+    assert found["ledger"].endswith("integrity ok")
+    assert found["keys"] == "5 people, 1 of them admin"
+
+
+async def test_a_wrong_key_is_not_a_wrong_address(gate: Gate, tmp_path: Path) -> None:
+    """What the address answers is told, whoever it is."""
+    gate.keys["stranger"] = "gs_000000_unknown"
+    (finding,) = about("proxy", await doctor(gate, tmp_path, who="stranger", public_url=gate.url))
+    assert finding.text == f"{gate.url} does not lead to gpushare (it answers with status 401)"
+
+
+async def test_from_within(gate: Gate) -> None:
+    """The server examines itself without a key, and answers meanwhile."""
+    assert gate.parts.examine is not None
+    examining = asyncio.create_task(gate.parts.examine())
+    status, _, _ = await gate.request("GET", "/api/version")
+    assert status == 200
+    found = good(await examining)
+    assert found.keys() >= USUAL
+    assert "proxy" not in found
+    assert found["config"].startswith("as this server runs, ")
