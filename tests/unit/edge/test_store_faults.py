@@ -174,8 +174,10 @@ async def test_a_file_that_must_not_be_used_any_more(tmp_path: Path) -> None:
     reports, clock = Reports(), Clock()
     store = make(tmp_path / "later" / "ledger.db", reports, clock=clock)
     await store.open()
-    store.path.parent.mkdir()
-    store.path.symlink_to(tmp_path / "elsewhere")
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    (ready / store.path.name).symlink_to(tmp_path / "elsewhere")
+    ready.rename(store.path.parent)  # at once, since the writer may look at any moment
     store.append(call(1))
     clock.now += 61.0
     while len(reports) < 2:
