@@ -77,6 +77,7 @@ def serve(config: Config, key_file: KeyFile, read: Read) -> None:
     _raise_descriptor_limit()
     with hold_state(key_file.path.parent), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, key_file, read))
+    logs.finish()
 
 
 async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:

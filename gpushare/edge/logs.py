@@ -83,6 +83,19 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
 
 
+def finish() -> None:
+    """Drops the lines that standard error still does not take, once the server has ended.
+
+    Python would try them again when it exits, and turn a good end into exit status 120.
+    """
+    try:
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
+
+
 def log_record(record: Record, closed: Callable[[Record], Record]) -> None:
     """Logs one finished call: at debug what was refused before the queue, at info everything else.
 

@@ -270,7 +270,7 @@ async def started(folder: Path, manager: Manager, stderr: int) -> AsyncIterator[
     """Runs a server whose log goes to a descriptor, with a configuration that was made before."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SERVE, "serve", "-c", str(folder / "config.toml"), "-l", "127.0.0.1:0"),
-        env={**os.environ, "PYTHONPATH": str(ROOT), **manager.env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **manager.env},  # as installed
         stderr=stderr,
     )
     try:
