@@ -1,21 +1,28 @@
-"""What the README tells people to type works as it stands there."""
+"""What the README and the guides tell people to type works as it stands there."""
 
 import os
 import re
 import shlex
+import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from gpushare.cli.main import gpushare
+from gpushare.core.config import parse
 from tests.packaging.conftest import ROOT
 
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("deploy", "operate", "troubleshoot")]
+TEXT = README + "".join(page.read_text() for page in GUIDES if page.exists())
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 # The script's own words, which the command does not know.
 SET_UP = {"test", "check", "lock"}
 
@@ -28,6 +35,8 @@ def commands(block: str) -> str:
 
 CONSOLE = [commands(block) for kind, block in BLOCKS if kind == "console"]
 PLAIN = [block for kind, block in BLOCKS if not kind]
+NOT_RUN = [block for kind, block in BLOCKS if kind == "text"]
+RUN = {"console", "sh", "toml", "", "text"}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +93,78 @@ def test_a_plain_block_names_commands_that_exist(block: str) -> None:
         words = shlex.split(line, comments=True)
         if words[:1] == ["./run"] and words[1] not in SET_UP:
             assert CliRunner().invoke(gpushare, [*words[1:], "--help"]).exit_code == 0, line
+
+
+@pytest.mark.parametrize("block", NOT_RUN)
+def test_what_is_not_run_names_commands_and_options_that_exist(block: str) -> None:
+    """What would change a machine is for people to read first; a command of ours in it is one."""
+    for words in re.findall(r"(?:\./run|(?<!-u )\bgpushare)((?: [a-z][\w-]*| --[a-z-]+)+)", block):
+        command, context = gpushare, click.Context(gpushare)
+        for word in words.split():
+            if word.startswith("--"):
+                assert word in {name for each in command.params for name in each.opts}, words
+            elif isinstance(command, click.Group):
+                found = command.get_command(context, word)
+                assert found is not None, words
+                command = found
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "toml"])
+def test_settings_are_accepted(block: str) -> None:
+    """An example of the settings is one."""
+    parse(block, source="guide", env={})
+
+
+def script(name: str, tree: Path) -> str:
+    """Returns the shell script of a guide that begins with a comment, for a machine that lies in a tree."""
+    (found,) = (block for kind, block in BLOCKS if kind == "sh" and block.startswith(f"# {name}\n"))
+    return re.sub(r"/(?=(?:etc|var)/)", f"{tree}/", found)
+
+
+def shell(text: str, env: dict[str, str]) -> None:
+    """Runs a script that must succeed."""
+    done = subprocess.run(["sh", "-eu"], input=text, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_copy_is_restored(tmp_path: Path) -> None:
+    """A copy, made while the ledger is open, brings keys, settings and rows to another machine."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for tree in (old, new):
+        for folder in ("etc/gpushare", "var/lib/gpushare"):
+            (tree / folder).mkdir(parents=True, mode=0o700)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text(f"#!/bin/sh\necho $1 >>{tmp_path}/told\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    state = old / "var/lib/gpushare"
+    (old / "etc/gpushare/config.toml").write_text("[queue]\nslots = 3\n")
+    for name in ("keys.toml", "session_secret"):
+        (state / name).write_text(name)
+        (state / name).chmod(0o600)
+    with closing(sqlite3.connect(state / "ledger.db", isolation_level=None)) as ledger:
+        ledger.execute("PRAGMA journal_mode = WAL")
+        ledger.execute("CREATE TABLE calls (name)")
+        ledger.execute("INSERT INTO calls VALUES ('in the write-ahead log')")
+        shell(script("backup", old), env)
+        shell(script("backup", old), env)  # a second one takes the place of the first
+    shutil.copytree(old / "var/backups", new / "var/backups")
+    (new / "var/lib/gpushare/ledger.db-wal").write_text("of another ledger")
+    shell(script("restore", new), env)
+    restored = new / "var/lib/gpushare"
+    assert (tmp_path / "told").read_text() == "stop\nstart\n"
+    assert (new / "etc/gpushare/config.toml").read_text() == "[queue]\nslots = 3\n"
+    assert sorted(path.name for path in restored.iterdir()) == ["keys.toml", "ledger.db", "session_secret"]
+    assert {path.stat().st_mode & 0o777 for path in restored.iterdir()} == {0o600}
+    copies = (new / "var/backups/gpushare").iterdir()
+    assert {path.stat().st_mode & 0o077 for path in copies} == {0}
+    with closing(sqlite3.connect(restored / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT * FROM calls").fetchall() == [("in the write-ahead log",)]
+
+
+def test_every_block_is_of_a_known_kind() -> None:
+    """One that nothing looks at would be right by chance."""
+    assert {kind for kind, _ in BLOCKS} <= RUN
 
 
 def test_both_kinds_of_block_were_found() -> None:

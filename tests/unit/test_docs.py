@@ -120,7 +120,7 @@ def test_named_settings_exist(page: Path) -> None:
     words = [
         re.fullmatch(rf"((?:{sections})\.[a-z_]+)(?: = .*)?", word) for word in code_words(page.read_text())
     ]
-    named = {word[1] for word in words if word} - {"config.toml"}
+    named = {word[1] for word in words if word} - {"config.toml", "ledger.db"}
     assert named - known <= set(re.findall(r"`(\w+\.\w+)`", LOGS))
 
 
@@ -257,6 +257,40 @@ def test_every_field_of_the_small_documents_is_in_the_table(kind: type[Struct]) 
         if row[0].startswith(f"`{kind.__name__.lower()}`")
     )
     assert re.findall(r"`(\w+)`", row[1]) == [field.encode_name for field in structs.fields(kind)]
+
+
+# --- docs/troubleshoot.md --------------------------------------------------------------------------------
+
+NEVER_SENT = {"client_slow"}
+SPOKEN_ELSEWHERE = {"bad_json", "malformed_body", "unsupported_media"}
+"""Errors that are given their sentences where they are raised."""
+
+
+def test_every_error_is_in_the_troubleshooting() -> None:
+    """By its code, and with sentences as they are really sent; ``…`` stands for what differs."""
+    page = (ROOT / "docs" / "troubleshoot.md").read_text()
+    table = [row for row in rows(section_of(page, "A tool shows an error")) if len(row) == 3]
+    shown = [(code.strip("`"), sentence.strip("`")) for sentence, code, _ in table]
+    said: dict[str, set[str]] = {}
+    for kind in every_type():
+        error = example(kind)
+        said.setdefault(error.code, set()).add(error.message)
+    assert {code for code, _ in shown} == said.keys() - NEVER_SENT
+    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    for code, sentence in shown:
+        parts = [part.strip() for part in sentence.split("…")]
+        pattern = ".*".join(map(re.escape, parts))
+        if code in SPOKEN_ELSEWHERE:
+            assert all(part in sources for part in parts), sentence
+        else:
+            assert any(re.fullmatch(pattern, text) for text in said[code]), sentence
+
+
+def section_of(text: str, heading: str) -> str:
+    """Returns what stands under a heading of the second level, with all that is below it."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found, heading
+    return found[1]
 
 
 # --- docs/logs.md and docs/metrics.md --------------------------------------------------------------------
