@@ -99,7 +99,8 @@ def test_a_plain_block_names_commands_that_exist(block: str) -> None:
 def test_what_is_not_run_names_commands_and_options_that_exist(block: str) -> None:
     """What would change a machine is for people to read first; a command of ours in it is one."""
     for words in re.findall(r"(?:\./run|(?<!-u )\bgpushare)((?: [a-z][\w-]*| --[a-z-]+)+)", block):
-        command, context = gpushare, click.Context(gpushare)
+        command: click.Command = gpushare
+        context = click.Context(gpushare)
         for word in words.split():
             if word.startswith("--"):
                 assert word in {name for each in command.params for name in each.opts}, words
