@@ -12,8 +12,9 @@ from aiohttp import web
 from markupsafe import Markup
 
 from gpushare.core.capacity import DAYS, Verdict, verdict
-from gpushare.core.checkup import Finding, checkup
+from gpushare.core.checkup import checkup
 from gpushare.core.controls import Control
+from gpushare.core.doctor import Finding
 from gpushare.core.errors import LedgerUnavailable, NotAdmin
 from gpushare.core.keys import KeyRecord, KeyState
 from gpushare.core.ledger import Action

@@ -9,15 +9,14 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from gpushare.core.about import Cancelled
-from gpushare.core.errors import KeyMissing, RequestUnknown
+from gpushare.core.errors import RequestUnknown
 from gpushare.core.model import Principal
-from gpushare.web.callers import base_url
 from gpushare.web.pages.controls import note
 from gpushare.web.pages.forms import Fields, go_to
 from gpushare.web.pages.login import local_page
 from gpushare.web.pages.render import json_answer
-from gpushare.web.pages.viewers import viewer
-from gpushare.web.parts import PARTS, PRINCIPAL, Parts
+from gpushare.web.pages.viewers import key_holder, viewer
+from gpushare.web.parts import PARTS, Parts
 
 
 def end(parts: Parts, request_id: str, who: Principal) -> bool:
@@ -36,9 +35,7 @@ async def cancel_json(request: web.Request) -> web.Response:
         KeyMissing: no key.
         RequestUnknown: the caller may end no call of this id.
     """
-    who = request.get(PRINCIPAL)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = key_holder(request)
     request_id = request.match_info["id"]
     if not end(request.app[PARTS], request_id, who):
         raise RequestUnknown

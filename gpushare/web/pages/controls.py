@@ -12,14 +12,13 @@ from aiohttp import web
 
 from gpushare.core.about import Installed, Models, Unload, Unloaded
 from gpushare.core.controls import Control, Controls
-from gpushare.core.errors import BadJson, InvalidRequest, KeyMissing, ModelUnknown, NotAdmin
+from gpushare.core.errors import BadJson, InvalidRequest, ModelUnknown, NotAdmin
 from gpushare.core.model import Principal
 from gpushare.core.names import canonical_model
-from gpushare.web.callers import base_url
 from gpushare.web.pages.look import Look
 from gpushare.web.pages.render import Handler, json_answer
-from gpushare.web.pages.viewers import viewer
-from gpushare.web.parts import PARTS, PRINCIPAL, Parts
+from gpushare.web.pages.viewers import key_holder, known_viewer
+from gpushare.web.parts import PARTS, Parts
 from gpushare.web.transport import read_body
 
 UNLOAD_MAX_BYTES = 4096
@@ -106,9 +105,7 @@ async def models_json(request: web.Request) -> web.Response:
     Raises:
         KeyMissing: there is no key.
     """
-    who = viewer(request)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = known_viewer(request)
     look = Look(request.app[PARTS])
     audience = look.audience(who)
     loaded = {canonical_model(model.name): model for model in look.showing.models(audience)}
@@ -137,9 +134,7 @@ def admin_with_key(request: web.Request) -> Principal:
         KeyMissing: no key.
         NotAdmin: the key of somebody else.
     """
-    who: Principal | None = request.get(PRINCIPAL)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = key_holder(request)
     if not who.is_admin:
         raise NotAdmin(who.name, "Controlling the queue")
     return who

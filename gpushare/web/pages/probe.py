@@ -10,13 +10,12 @@ import msgspec
 from aiohttp import web
 
 from gpushare.core.about import Probe
-from gpushare.core.errors import KeyMissing
 from gpushare.core.hosts import is_trusted
 from gpushare.engine.gateway import answer_headers
-from gpushare.web.callers import base_url, client_address
+from gpushare.web.callers import client_address
 from gpushare.web.middleware import cors_headers
 from gpushare.web.pages.render import PAGE_HEADERS
-from gpushare.web.pages.viewers import viewer
+from gpushare.web.pages.viewers import known_viewer
 from gpushare.web.parts import PARTS, REQUEST_ID
 from gpushare.web.transport import ResponseSink
 
@@ -35,8 +34,7 @@ async def probe_lines(request: web.Request) -> web.StreamResponse:
     Raises:
         KeyMissing: there is no key.
     """
-    if viewer(request) is None:
-        raise KeyMissing(base_url(request))
+    known_viewer(request)
     sink = ResponseSink(request, headers={**cors_headers(request), **answer_headers(request[REQUEST_ID])})
     sink.start(200, _HEADERS)
     began = time.monotonic()

@@ -2,12 +2,10 @@
 
 from aiohttp import web
 
-from gpushare.core.errors import KeyMissing
 from gpushare.core.why import why_all
-from gpushare.web.callers import base_url
 from gpushare.web.pages.look import Look
 from gpushare.web.pages.render import json_answer
-from gpushare.web.pages.viewers import viewer
+from gpushare.web.pages.viewers import known_viewer
 from gpushare.web.parts import PARTS
 
 
@@ -17,8 +15,6 @@ async def queue_json(request: web.Request) -> web.Response:
     Raises:
         KeyMissing: there is no key.
     """
-    who = viewer(request)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = known_viewer(request)
     look = Look(request.app[PARTS])
     return json_answer(why_all(look.showing.picture, look.audience(who)))

@@ -2,12 +2,11 @@
 
 from aiohttp import web
 
-from gpushare.core.errors import InvalidRequest, KeyMissing
+from gpushare.core.errors import InvalidRequest
 from gpushare.core.model import Principal
 from gpushare.core.usage import FORMATS, By, Since, csv, parse_since, priced
-from gpushare.web.callers import base_url
 from gpushare.web.pages.render import PAGE_HEADERS, json_answer
-from gpushare.web.pages.viewers import viewer
+from gpushare.web.pages.viewers import known_viewer
 from gpushare.web.parts import PARTS
 
 
@@ -19,9 +18,7 @@ async def usage_report(request: web.Request) -> web.Response:
         KeyMissing: there is no key.
         LedgerUnavailable: the ledger cannot be read now.
     """
-    who = viewer(request)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = known_viewer(request)
     parts = request.app[PARTS]
     by, since = _by(request), _since(request)
     form = request.query.get("format", "json")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from gpushare.core.errors import KeyMissing
 from gpushare.core.keys import KeyRecord
 from gpushare.core.model import Principal
 from gpushare.web.callers import base_url
@@ -25,6 +26,30 @@ def viewer(request: web.Request) -> Principal | None:
         return None
     parts = request.app[PARTS]
     return parts.sessions.holder(cookie, parts.ring, datetime.now(UTC))
+
+
+def known_viewer(request: web.Request) -> Principal:
+    """Returns who looks.
+
+    Raises:
+        KeyMissing: somebody without a key.
+    """
+    who = viewer(request)
+    if who is None:
+        raise KeyMissing(base_url(request))
+    return who
+
+
+def key_holder(request: web.Request) -> Principal:
+    """Returns whose key the request itself carries; what scripts change needs it, a browser uses the forms.
+
+    Raises:
+        KeyMissing: there is none, whether or not the browser is signed in.
+    """
+    who: Principal | None = request.get(PRINCIPAL)
+    if who is None:
+        raise KeyMissing(base_url(request))
+    return who
 
 
 def sign_in(request: web.Request, response: web.Response, record: KeyRecord) -> None:

@@ -4,10 +4,8 @@ from aiohttp import web
 
 from gpushare import __version__
 from gpushare.core.about import Whoami
-from gpushare.core.errors import KeyMissing
-from gpushare.web.callers import base_url
 from gpushare.web.pages.render import json_answer
-from gpushare.web.pages.viewers import viewer
+from gpushare.web.pages.viewers import known_viewer
 from gpushare.web.parts import PARTS
 
 
@@ -17,9 +15,7 @@ async def whoami_json(request: web.Request) -> web.Response:
     Raises:
         KeyMissing: there is no key.
     """
-    who = viewer(request)
-    if who is None:
-        raise KeyMissing(base_url(request))
+    who = known_viewer(request)
     return json_answer(
         Whoami(
             name=who.name,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gpushare.core.breaker import Door
-from gpushare.core.checkup import Grade, checkup
+from gpushare.core.checkup import checkup
+from gpushare.core.doctor import Level
 from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.ledger import LedgerState
 from gpushare.core.picture import OllamaView, Picture
@@ -21,7 +22,7 @@ WELL = replace(PICTURE, ollama=UP)
 def found(picture: Picture, **ledger: Any) -> list[tuple[str, str, str]]:
     """Returns the findings as plain values."""
     state = LedgerState(**{name: getattr(LEDGER, name) for name in LEDGER.__struct_fields__} | ledger)
-    return [(finding.grade.value, finding.part, finding.text) for finding in checkup(picture, state)]
+    return [(finding.level.value, finding.subject, finding.text) for finding in checkup(picture, state)]
 
 
 def test_a_server_that_is_well() -> None:
@@ -36,18 +37,18 @@ def test_a_server_that_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "grade", "text"),
+    ("view", "level", "text"),
     [
-        (OllamaView(), Grade.WARN, "has not been asked yet"),
-        (UP.changed(up=False), Grade.FAIL, "does not answer for 1 min 30 s; calls are refused"),
-        (UP.changed(breaker=Door.OPEN), Grade.FAIL, "kept failing: nothing is sent to it"),
-        (UP.changed(breaker=Door.HALF_OPEN), Grade.FAIL, "kept failing: one call at a time, on trial"),
-        (UP.changed(failing=("m",)), Grade.WARN, "kept failing with m; its calls are refused"),
+        (OllamaView(), Level.WARN, "has not been asked yet"),
+        (UP.changed(up=False), Level.FAIL, "does not answer for 1 min 30 s; calls are refused"),
+        (UP.changed(breaker=Door.OPEN), Level.FAIL, "kept failing: nothing is sent to it"),
+        (UP.changed(breaker=Door.HALF_OPEN), Level.FAIL, "kept failing: one call at a time, on trial"),
+        (UP.changed(failing=("m",)), Level.WARN, "kept failing with m; its calls are refused"),
     ],
 )
-def test_an_ollama_that_is_not(view: OllamaView, grade: Grade, text: str) -> None:
+def test_an_ollama_that_is_not(view: OllamaView, level: Level, text: str) -> None:
     """What it does, and what that means."""
-    assert (grade.value, "ollama", text) in found(replace(WELL, ollama=view))
+    assert (level.value, "ollama", text) in found(replace(WELL, ollama=view))
 
 
 def test_cards() -> None:
@@ -64,7 +65,7 @@ def test_cards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "grade", "text"),
+    ("state", "level", "text"),
     [
         (
             {"writable": False, "waiting": 3},
@@ -74,9 +75,9 @@ def test_cards() -> None:
         ({"lost": 2}, "warn", "2 rows were lost since the start"),
     ],
 )
-def test_a_ledger_that_is_not(state: dict[str, Any], grade: str, text: str) -> None:
+def test_a_ledger_that_is_not(state: dict[str, Any], level: str, text: str) -> None:
     """Nobody is refused for it."""
-    assert (grade, "ledger", text) in found(WELL, **state)
+    assert (level, "ledger", text) in found(WELL, **state)
 
 
 def test_settings_that_were_rejected() -> None:
