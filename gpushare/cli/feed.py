@@ -70,7 +70,7 @@ def follow(server: Server, *, interval_s: float) -> Generator[Heard | Lost]:
 
 def _wait_s(tries: int) -> float:
     """Returns how long to wait after so many failures; no two viewers come back in the same moment."""
-    return min(LONGEST_WAIT_S, 2.0 ** (tries - 1)) * random.uniform(0.7, 1.3)  # noqa: S311 - no secret
+    return min(LONGEST_WAIT_S, 2.0 ** min(tries - 1, 10)) * random.uniform(0.7, 1.3)  # noqa: S311 - no secret
 
 
 def _once(server: Server, interval_s: float) -> Iterator[Heard]:

@@ -193,7 +193,8 @@ class Gateway:
 
     async def _serve(self, live: LiveCall, sink: Sink, max_wait_s: float) -> RelayEnd:
         call, who = live.call, live.who
-        self._health.admit(call.model)
+        self._health.admit(live.tried)
+        live.let_on = True
         if call.endpoint.kind is not Kind.QUEUED:
             self._check_visible(call, who)
             if who.models and call.endpoint.path in LISTS:
@@ -212,7 +213,7 @@ class Gateway:
                 end = await self._relay(live, sink)
                 if not self._comes_again(live, lease, end):
                     return end
-                self._health.ended(call.model, end.outcome, end.status)
+                self._health.ended(live.tried, end.outcome, end.status)
                 live.phase, live.outcome, live.relay, live.lease = Phase.QUEUE, None, None, None
                 lease.again()
 
@@ -350,7 +351,9 @@ class Gateway:
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
         if live.relay is not None:
-            self._health.ended(live.call.model, record.outcome, record.status)
+            self._health.ended(live.tried, record.outcome, record.status)
+        elif live.let_on:
+            self._health.not_sent(live.tried)
         live.relay = live.cancelled = (
             None  # both know the live call; the collector would find them much later
         )

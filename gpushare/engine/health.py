@@ -98,6 +98,10 @@ class Health:
         elif outcome is Outcome.UPSTREAM_REFUSED:
             self._told(lambda: self.breaker.dial_failed("it cannot be reached", now))
 
+    def not_sent(self, model: str) -> None:
+        """Hears that a call which was let on ended before it was on its way to Ollama."""
+        self._models.ended(model, ok=False)
+
     def probed(self, *, up: bool) -> None:
         """Hears whether a probe was answered."""
         now, breaker = self._clock(), self.breaker

@@ -6,7 +6,7 @@ Called by: ``engine.gateway``, which owns it; the status page reads it.
 from msgspec import Struct
 
 from gpushare.core.errors import GpushareError
-from gpushare.core.model import Call, Outcome, Phase, Principal, Record, Usage
+from gpushare.core.model import Call, Kind, Outcome, Phase, Principal, Record, Usage
 from gpushare.engine.held import HeldSlot
 from gpushare.engine.relay import Relay
 
@@ -35,6 +35,12 @@ class LiveCall(Struct, eq=False, kw_only=True):
     delivered: bool = True
     cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
     sent_away: bool = False  # Ollama was too busy for it once
+    let_on: bool = False  # by the breakers, which wait to hear how it ended
+
+    @property
+    def tried(self) -> str:
+        """The model that Ollama has to run for it; empty where it only tells facts or changes the store."""
+        return self.call.model if self.call.endpoint.kind is Kind.QUEUED else ""
 
     def sent(self) -> None:
         """The request is on its way."""

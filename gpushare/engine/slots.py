@@ -331,12 +331,12 @@ class LocalSlots:
 
     def is_stuck(self) -> bool:
         """Whether a slot belongs to nobody, or somebody waits though nothing runs: a fault of ours."""
-        scheduler = self._scheduler
-        held = scheduler.accounts.leases
+        board = self._scheduler.board
+        held = board.accounts.leases
         if any(grant.ticket.id not in self._waiters for grant in held):
             return True
-        granting = any(backend.up and not backend.draining for backend in scheduler.backends.values())
-        return bool(scheduler.n_wait) and not held and granting and not self.paused
+        free = {backend.lane for backend in board.free()}
+        return not held and not self.paused and any(want.lane in free for want in board.accounts.wanted)
 
     @property
     def swap_pending(self) -> bool:

@@ -69,6 +69,14 @@ def test_a_lost_connection_is_told_and_tried_again(gateway: Gateway) -> None:
     assert [isinstance(event, Heard) for event in events] == [False, False, False, True, False, False, True]
 
 
+def test_it_is_tried_for_ever(gateway: Gateway) -> None:
+    """Hours later too: the number of tries only grows, the wait does not."""
+    gateway.answer(EVENTS, (502, b""))
+    lost = heard_of(gateway, 1030)
+    assert isinstance(lost[-1], Lost)
+    assert lost[-1].tries == 1030
+
+
 def test_a_key_that_has_ended_ends_the_feed(gateway: Gateway) -> None:
     """Whether the stream says so or the next request does."""
     gateway.answer(EVENTS, stream(state(), ("bye", '{"why":"signed-out","wait":5}')))

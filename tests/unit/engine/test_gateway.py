@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
+from gpushare.core.breaker import MODEL_FAILURES, MODEL_FIRST_HOLD_S
 from gpushare.core.config import Config
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
@@ -13,6 +14,7 @@ from gpushare.core.errors import (
     Fault,
     GpushareError,
     Internal,
+    ModelFailing,
     ModelUnknown,
     OllamaDown,
     PersonLimit,
@@ -261,6 +263,32 @@ async def test_what_must_not_wait_is_refused_before_the_queue(call: Call, error:
     assert isinstance(await desk.refused(call), error)
     assert desk.upstream.requests == []
     assert [record.phase for record in desk.records] == [Phase.REQUEST]
+
+
+def shut_model(desk: Desk) -> None:
+    """Ollama fails with the model until its calls are refused."""
+    for _ in range(MODEL_FAILURES):
+        desk.health.ended("m:latest", Outcome.UPSTREAM_ERROR, 500)
+
+
+async def test_a_trial_that_never_reached_ollama_leaves_its_turn_to_the_next() -> None:
+    """P14: or the model stayed shut for ever, since the others wait for the end of the trial."""
+    desk = Desk()
+    shut_model(desk)
+    assert isinstance(await desk.refused(generate()), ModelFailing)
+    desk.now += MODEL_FIRST_HOLD_S
+    assert isinstance(await desk.refused(generate(intent=Intent.UNLOAD)), UnloadDenied)
+    await desk.handle(generate())
+    assert desk.records[-1].outcome is Outcome.OK
+
+
+async def test_facts_about_a_model_prove_nothing() -> None:
+    """P14: Ollama tells them without loading it, so they are told while it is shut, and it stays shut."""
+    desk = Desk()
+    shut_model(desk)
+    desk.upstream.play = lambda consumer: _document(consumer, b"{}")
+    assert (await desk.handle(generate("/api/show"))).body == b"{}"
+    assert isinstance(await desk.refused(generate()), ModelFailing)
 
 
 async def test_a_hidden_model_looks_like_one_that_is_not_there() -> None:

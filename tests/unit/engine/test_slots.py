@@ -461,6 +461,18 @@ async def test_a_queue_that_moves_is_not_stuck() -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_a_queue_that_is_held_back_is_not_stuck() -> None:
+    """P40: Ollama is busy with somebody who goes round the queue, and nobody here can do anything."""
+    bench = Bench()
+    bench.slots.hold_back("b", 0.0)
+    waiting = asyncio.ensure_future(bench.hold("a", release := asyncio.Event()))
+    await asyncio.sleep(0)
+    assert (bench.served, bench.scheduler.n_wait, bench.slots.is_stuck()) == ([], 1, False)
+    release.set()
+    await waiting
+    assert bench.served == ["a"]
+
+
 async def test_a_queue_in_which_nobody_is_granted_is_stuck() -> None:
     """P40: a free slot and somebody who waits for it cannot both be there after a step of the loop."""
     bench = Bench()
