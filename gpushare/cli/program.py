@@ -135,6 +135,9 @@ def _fill(fresh: Path, python: str) -> None:
         target = packages / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+    about = packages / f"{OURS.replace('-', '_')}-{gpushare.__version__}.dist-info"
+    about.mkdir()  # what we need is in it, for an upgrade that starts from the copy
+    (about / "METADATA").write_text(distribution(OURS).read_text("METADATA") or "")
     compileall.compile_dir(packages, quiet=2)
     (fresh / STAMP).write_text(stamp(python))
     command = fresh / "bin" / "gpushare"

@@ -48,6 +48,14 @@ def test_only_what_the_service_needs_is_in_it(made: Path) -> None:
     assert list((packages / "gpushare" / "__pycache__").glob("*.pyc"))
 
 
+def test_an_upgrade_may_start_from_the_copy(made: Path) -> None:
+    """``sudo gpushare install`` runs it: it knows what the service needs, and makes the same."""
+    stamp = f"from gpushare.cli.program import stamp; print(stamp({sys.executable!r}), end='')"
+    command = [str(made / "bin" / "python"), "-I", "-c", stamp]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout == program.stamp(sys.executable) == (made / program.STAMP).read_text()
+
+
 def test_everybody_may_read_it_and_only_its_owner_change_it(made: Path) -> None:
     """The service runs as another user."""
     for path in made.rglob("*"):
