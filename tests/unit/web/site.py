@@ -261,6 +261,8 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     life = app.Life()
     folder = TemporaryDirectory()
     parts = app.build_parts(config, ring, ollama, Path(folder.name), life)
+    began = parts.monotonic()
+    parts.clock = lambda: began  # stands, so that a page says the same however long it takes to be made
     await life.start()
     parts.key_store = MadeUpKeys(parts)
     queue = MadeUpQueue(owners, parts.monotonic)

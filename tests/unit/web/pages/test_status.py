@@ -18,7 +18,7 @@ async def test_page_shows_the_queue(site: Site) -> None:
         "(you: 2) Busy · gpushare on",
         "Busy: 1 running, 2 waiting A new request would start in about 1 min 30 s · host",
         "You, alice 2nd in line, about 25 s",
-        "bob qwen3-coder:30b 3",  # seconds, which go on while the page is made
+        "bob qwen3-coder:30b 31 s",
         "1. carol",
         "2. alice (you)",
         "loads the model first about 25 s",
