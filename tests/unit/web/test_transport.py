@@ -283,13 +283,17 @@ async def test_resume_at_low_water(bench: Bench) -> None:
 
 async def test_drained_ends_when_client_leaves(bench: Bench) -> None:
     """Waiting for a client to read ends when it leaves instead."""
+    left = asyncio.Event()
 
     async def pour(request: web.Request) -> web.StreamResponse:
         sink = ResponseSink(request)
         sink.start(200, {})
         sink.write(b"x" * 8_000_000)
         sink.finish()
-        await sink.drained()
+        try:
+            await sink.drained()
+        finally:
+            left.set()
         return sink.response
 
     bench.handler = pour
@@ -298,6 +302,8 @@ async def test_drained_ends_when_client_leaves(bench: Bench) -> None:
     await wire.send(get())
     await wire.until(b"\r\n\r\n")
     wire.reset()
+    async with asyncio.timeout(HANG_S):
+        await left.wait()
     await bench.gone()
 
 

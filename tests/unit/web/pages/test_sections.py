@@ -37,6 +37,7 @@ async def test_the_first_paint_and_the_stream_differ_in_words_of_time_alone(site
             await stream.event()
             await site.round(0.0)
             parts, _ = await stream.update()
+        assert {"head", "queue", "models"} <= parts.keys()
         for name, html in parts.items():
             first = page.partition(f'<section id="{name}"')[2].partition(">")[2].partition("</section>")[0]
             assert without_words(first) == without_words(html)
