@@ -1,7 +1,8 @@
-"""What ``gpushare doctor`` and the admins' page examine: found out here, judged by ``core.doctor``.
+"""What ``gpushare doctor`` examines: found out here, judged by ``core.doctor``.
 
-Called by: ``gpushare doctor``; ``app.serving``, for the pages.  Rules: everything is asked at the same time,
-for a few seconds at the most, and nothing of it in the event loop; nothing is changed, and no call is made.
+Called by: ``gpushare doctor``; ``app.serving``, so that a running server can examine itself.
+Rules: everything is asked at the same time, for a few seconds at the most, and nothing of it in the event
+loop; nothing is changed, and no call is made.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import gpushare
-from gpushare.core.config import Config
+from gpushare.core.config import Config, differing
 from gpushare.core.doctor import Report, examine
 from gpushare.core.doctor.facts import (
     Clock,
@@ -33,7 +34,6 @@ from gpushare.core.gpu import GpuReport
 from gpushare.core.hosts import is_loopback
 from gpushare.core.model import Role
 from gpushare.core.problems import ConfigErrors
-from gpushare.core.schema import settings
 from gpushare.edge import kernel, outside, systemctl, tls
 from gpushare.edge.files import KeyFile
 from gpushare.edge.gpu import NvmlGpus
@@ -55,7 +55,6 @@ SERVICE_FACTS = (
     "Type",
 )
 ADDRESSES = 16  # of this machine's own, tried for an Ollama that others reach
-_DEFAULTS = frozenset(settings(Config()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +93,14 @@ async def examination(subject: Subject) -> Facts:
         ollama = tasks.create_task(_ollama(config))
         gpu = tasks.create_task(_gpu(subject))
         front = tasks.create_task(asyncio.to_thread(_front, config, subject.key))
+        keys = tasks.create_task(asyncio.to_thread(_keys, subject.key_file))
         ledger = tasks.create_task(asyncio.to_thread(_ledger, folder / LEDGER))
         machine = tasks.create_task(asyncio.to_thread(_machine, config, folder))
     return Facts(
         config=config,
         source=subject.source,
-        differing=sum(setting not in _DEFAULTS for setting in settings(config)),
-        keys=await asyncio.to_thread(_keys, subject.key_file),
+        differing=differing(config),
+        keys=keys.result(),
         ollama=ollama.result(),
         gpu=gpu.result(),
         front=front.result(),

@@ -6,7 +6,7 @@ import click
 
 from gpushare.cli.options import config_option, json_option, read_setup
 from gpushare.cli.terminal import emit, note, table
-from gpushare.core.config import Config, warnings
+from gpushare.core.config import differing, warnings
 from gpushare.core.reference import to_markdown
 from gpushare.core.schema import settings
 from gpushare.edge.files import find_config, personal_config, reference_text
@@ -37,9 +37,8 @@ def check(config_path: str | None, *, as_json: bool) -> None:
     for warning in found:
         note(f"warning: {warning}")
     where = setup.path or "no file, built-in defaults"
-    defaults = set(settings(Config()))
-    differing = sum(setting not in defaults for setting in settings(setup.config))
-    click.echo(f"ok: {where}; settings that differ from the defaults: {differing}; keys: {len(keys.records)}")
+    changed = differing(setup.config)
+    click.echo(f"ok: {where}; settings that differ from the defaults: {changed}; keys: {len(keys.records)}")
 
 
 @config.command

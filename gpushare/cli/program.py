@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -27,7 +28,7 @@ STAMP = "gpushare.stamp"
 CLOSED = ("/home", "/root", "/run/user")  # the unit's ProtectHome hides them from the service
 PYTHONS = ("/usr/bin", "/usr/local/bin")
 
-_SAME = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_config_var('SOABI'))"
+_BUILD = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_config_var('SOABI'))"
 _COMMAND = f"""#!{PROGRAM}/bin/python -I
 import sys
 
@@ -66,8 +67,8 @@ def is_open(path: Path) -> bool:
 
 def _is_like_this(python: Path) -> bool:
     """Whether a Python can use the compiled packages of this one."""
-    asked = [_ask([each, "-I", "-c", _SAME]).stdout for each in (str(python), sys.executable)]
-    return bool(asked[0]) and asked[0] == asked[1]
+    own = f"{sys.implementation.cache_tag} {sysconfig.get_config_var('SOABI')}"
+    return _ask([str(python), "-I", "-c", _BUILD]).stdout.strip() == own
 
 
 def stamp(python: str) -> str:

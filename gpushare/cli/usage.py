@@ -4,7 +4,6 @@ Rules: on the server itself the ledger is read, running or not; elsewhere the se
 person of their own calls and an admin of all.
 """
 
-import json
 import os
 import sqlite3
 import time
@@ -12,11 +11,10 @@ from contextlib import closing
 from urllib.parse import urlencode
 
 import click
-import msgspec
 
 from gpushare.cli.client import Server, find_server, get, is_told, key_file_option, url_option
 from gpushare.cli.options import Setup, config_option, json_option, read_setup
-from gpushare.cli.terminal import ExitCode, Failure, table
+from gpushare.cli.terminal import ExitCode, Failure, emit_document, table
 from gpushare.core import usage as reports
 from gpushare.core import wording
 from gpushare.core.usage import By, Since, Usage, UsageRow
@@ -60,7 +58,7 @@ def usage(
     else:
         document = read(read_setup(config_path), By(by), reports.parse_since(since))
     if as_json:
-        click.echo(json.dumps(json.loads(msgspec.json.encode(document)), ensure_ascii=False, indent=2))
+        emit_document(document)
     elif as_csv:
         click.echo(reports.csv(document), nl=False)
     else:

@@ -1,7 +1,7 @@
 """Who waits, and who runs where: the accounts and the backends, which change together.
 
 Owns: one ``Accounts`` and its backends.
-Called by: ``core.scheduler``, whose queue it is; ``core.rehearsal`` plays a copy of it forward.
+Called by: ``core.scheduler``, whose queue it is; ``core.forecast`` plays a copy of it forward.
 
 Rules: a ticket is only read here, never changed, so that a copy may hold the same tickets.
 """

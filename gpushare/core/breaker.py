@@ -58,17 +58,13 @@ class Breaker:
     Attributes:
         door: its state.
         why: what opened it last, as the middle of a sentence; empty before.
-        since: when ``door`` last changed.
         probe_at: when Ollama is to be probed next, while open.
-        opened_total: how often it has opened.
     """
 
     def __init__(self) -> None:
         self.door = Door.CLOSED
         self.why = ""
-        self.since = 0.0
         self.probe_at = 0.0
-        self.opened_total = 0
         self._dials = 0
         self._ends: deque[tuple[float, bool]] = deque(maxlen=RECENT)
         self._hold_s = FIRST_HOLD_S
@@ -93,7 +89,7 @@ class Breaker:
             if self.door is Door.HALF_OPEN:
                 self._trials += 1
                 if self._trials >= TRIALS_TO_CLOSE:
-                    self._close(now)
+                    self._close()
 
     def probed(self, now: float, *, up: bool, jitter: float) -> None:
         """Takes the answer to a probe.
@@ -108,7 +104,7 @@ class Breaker:
         if self.door is not Door.OPEN:
             return
         if up and now >= self._held_until:
-            self.door, self.since, self._trials = Door.HALF_OPEN, now, 0
+            self.door, self._trials = Door.HALF_OPEN, 0
         else:
             self.probe_at = now + min(self._hold_s, PROBE_EVERY_S) * (0.8 + 0.4 * jitter)
 
@@ -123,13 +119,12 @@ class Breaker:
         """Opens; each time a trial has failed it stays open twice as long."""
         if self.door is Door.HALF_OPEN:
             self._hold_s = min(2 * self._hold_s, LONGEST_HOLD_S)
-        self.door, self.why, self.since = Door.OPEN, why, now
-        self.opened_total += 1
+        self.door, self.why = Door.OPEN, why
         self._held_until = self.probe_at = now + self._hold_s
         self._ends.clear()
 
-    def _close(self, now: float) -> None:
-        self.door, self.since = Door.CLOSED, now
+    def _close(self) -> None:
+        self.door = Door.CLOSED
         self._hold_s = FIRST_HOLD_S
         self._dials = 0
         self._ends.clear()

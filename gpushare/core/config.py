@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from gpushare.core import forms
 from gpushare.core.forms import Form
 from gpushare.core.hosts import is_loopback
-from gpushare.core.schema import Reading, Wrong, read
+from gpushare.core.schema import Reading, Wrong, read, settings
 
 
 def _as(form: Form) -> Meta:
@@ -244,6 +244,12 @@ class Advice:
     def __str__(self) -> str:
         """Writes both as sentences."""
         return f"{self.text}. {self.fix[:1].upper()}{self.fix[1:]}."
+
+
+def differing(config: Config) -> int:
+    """Returns how many settings differ from the defaults."""
+    defaults = set(settings(Config()))
+    return sum(setting not in defaults for setting in settings(config))
 
 
 def warnings(config: Config) -> tuple[Advice, ...]:

@@ -221,10 +221,6 @@ class Flow:
                 best = queue[0]
         return best
 
-    def asks_for(self, lane: Lane) -> bool:
-        """Whether any call of the flow waits for the lane."""
-        return any(want.lane is lane for want in self.queues)
-
     def waiting(self, lane: Lane | None = None) -> list[Ticket]:
         """Returns the waiting tickets of a lane, or all, oldest first."""
         queues = (queue for want, queue in self.queues.items() if lane is None or want.lane is lane)

@@ -1,7 +1,7 @@
 """What calls and people usually do, from the last that was seen of them: how long, and how soon again.
 
 Owns: the last lengths per (owner, model) and per model, and per (owner, class, model) the last times from the
-end of a call to that owner's next one.  Called by: ``core.scheduler``; read by ``core.rehearsal``.
+end of a call to that owner's next one.  Called by: ``core.scheduler``; read by ``core.forecast``.
 
 Rules:
 - ``core.costs`` has the means that are charged; what is told to people comes from here.

@@ -84,6 +84,15 @@ def is_trusted(address: str, trusted: Iterable[str]) -> bool:
         return False
 
 
+def is_within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Whether an address lies in one of the networks."""
+    try:
+        plain = _plain(address)
+    except ValueError:
+        return False
+    return any(plain in network for network in networks)
+
+
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Returns an address; one of IPv4 that came over an IPv6 socket as itself."""
     parsed = ipaddress.ip_address(address)

@@ -1,7 +1,9 @@
 """What is wrong, or odd, and worth a sentence at the top of the page.
 
-Called by: ``core.status``.  Rules: each notice says what is the case and what it means for whoever waits; its
-code is an anchor of the page ``/help``, which says what an admin can do.
+Called by: ``core.status``, ``web.pages.sections``.
+
+Rules: each notice says what is the case and what it means for whoever waits; its code is an anchor
+of the page ``/help``, which says what an admin can do.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The times people were told, kept for as long as they still hold.
 
-Owns: what was told last, for each thing that was told a time.  Called by: ``web.pages.look``.
+Owns: what was told last, for each thing that was told a time.  Called by: ``core.views``, ``web.pages.look``.
 
 Rules: an estimate is made anew at every look and trembles; what people read must not.  A told instant stays
 until the new estimate is off by more than the words would show.  One that has passed ("any moment") stays

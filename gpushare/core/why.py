@@ -1,6 +1,6 @@
 """Why a call waits: who is before it, what its owner used and was due, and what would change its start.
 
-Called by: ``web.pages.queue``; the pages that show a viewer's own waiting calls.
+Called by: ``web.pages.queue``, ``web.pages.sections``.
 
 Rules: a person is told of own calls, an admin of all.  Names and models are shown by ``Audience`` alone.  As
 in the status document, fields are added and never renamed, and null is what nobody knows.

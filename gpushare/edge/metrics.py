@@ -50,8 +50,8 @@ class Sources:
     """Where the figures come from; the functions return the newest state.
 
     ``names`` maps owners to the names shown.  Without ``people`` nothing is told apart by person.
-    ``rejected`` tells whether the configuration on disk was refused.  ``gpus`` gives None where nothing reads
-    them.
+    ``rejected`` tells whether the settings or keys on disk were refused.  ``gpus`` gives None where
+    nothing reads them.
     """
 
     stats: Stats

@@ -39,8 +39,7 @@ class Keeper(Protocol):
 class HeldSlot:
     """One call from its admission to the end of its lease: a place in the queue, then a slot.
 
-    Fits ``engine.ports.Lease``.  A context manager: leaving its block is the one way out, whatever happened
-    in between.
+    A context manager: leaving its block is the one way out, whatever happened in between.
 
     Attributes:
         added: when it was admitted, on the clock of the slots.

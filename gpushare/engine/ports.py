@@ -6,14 +6,13 @@ for ever, because a cancellation can split an await but not a plain call.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from gpushare.core.errors import Fault
 from gpushare.core.gpu import GpuReport
 from gpushare.core.keys import KeyRing
 from gpushare.core.ledger import Action, Admission, LedgerState
-from gpushare.core.model import Call, Outcome, Principal, Record, ResidentModel, UpstreamRequest
+from gpushare.core.model import Outcome, Principal, Record, ResidentModel, UpstreamRequest
 from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow
 
 
@@ -93,53 +92,6 @@ class Sink(Protocol):
         """Waits until the backlog is empty or the client has gone."""
 
 
-class Lease(Protocol):
-    """A place in the queue, then a held slot; the properties are for after ``turn``."""
-
-    async def turn(self) -> None:
-        """Waits for a fair turn.
-
-        Raises:
-            GpushareError: waited too long, paused or draining.
-        """
-
-    @property
-    def backend(self) -> str:
-        """The backend's name."""
-
-    @property
-    def waited_s(self) -> float:
-        """Seconds from admission to the grant."""
-
-    @property
-    def swap(self) -> bool:
-        """Whether the model was not resident at the grant, so that a load comes first."""
-
-    @property
-    def slot_s(self) -> float:
-        """Slot-seconds charged so far; final after ``settle``."""
-
-    def sent(self) -> None:
-        """The request is on its way: charging starts now if the model is resident."""
-
-    def first_byte(self) -> None:
-        """The first answer byte arrived: the model is resident and charging runs at the latest from here."""
-
-    def settle(self, outcome: Outcome) -> None:
-        """Gives the slot back and charges what was used.  Idempotent: the only way a slot comes back."""
-
-
-class Slots(Protocol):
-    """The scheduler in asyncio clothes."""
-
-    def lease(self, call: Call, who: Principal) -> AbstractContextManager[Lease]:
-        """Queues a call; leaving the block gives back whatever it holds by then.
-
-        Raises:
-            GpushareError: refused at once.
-        """
-
-
 class Progress(Protocol):
     """Told how far an answer has come; synchronous."""
 
@@ -173,9 +125,6 @@ class LedgerReader(Protocol):
     @property
     def state(self) -> LedgerState:
         """How the writing goes."""
-
-    async def calls(self, since: float) -> list[Record]:
-        """Returns every admitted call that ended since an instant (seconds since 1970), oldest first."""
 
     async def own_calls(self, owner: str, since: float) -> list[Record]:
         """Returns an owner's queued calls since an instant, newest first."""

@@ -6,7 +6,7 @@ Owns: the futures and timers of waiting calls.  Called by: ``engine.gateway`` (`
 Rules:
 - Only ``wait`` awaits, and it awaits one bare future.  No lock, no semaphore, no ``wait_for``: up to 3.11 the
   last can swallow a cancellation that meets a result (cpython 86296).
-- The slot is taken in ``pump``, in the same step as the decision, not when the waiting task wakes up.
+- The slot is taken in the same step as the decision (``lease``, ``pump``), not when the waiter wakes up.
 - One ``with`` covers the wait and the use.  A grant that meets a cancellation is given on there, so no
   order of grant, cancel and time-out can lose a slot.
 - Settling is synchronous and idempotent.

@@ -1,6 +1,7 @@
 """The few answers that are written without aiohttp: head blocks of streamed answers, and refusals.
 
-Called by: ``web.protocol`` and ``web.transport``.  Rules: a refusal never repeats what was sent.
+Called by: ``web.protocol``, ``web.transport``, ``web.server``, ``web.middleware``.
+Rules: a refusal never repeats what was sent.
 """
 
 import time

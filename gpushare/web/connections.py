@@ -8,7 +8,9 @@ import socket
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
+
+from gpushare.core.hosts import is_within
 
 DEAD_PEER_S = 30
 """Longest time the kernel keeps sending to a peer that acknowledges nothing."""
@@ -75,17 +77,9 @@ class Connections:
         """Returns the name of the limit a new connection from ``address`` would pass."""
         if self.open >= self.limits.total:
             return "total"
-        if self._by_address[address] >= self.limits.per_address and not self._is_trusted(address):
+        if self._by_address[address] >= self.limits.per_address and not is_within(address, self._trusted):
             return "per_address"
         return "anonymous" if self.anonymous >= self.limits.anonymous else None
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None) or parsed  # IPv4 on a socket for both
-        return any(mapped in network for network in self._trusted)
 
     def _leave(self, address: str) -> None:
         self.open -= 1

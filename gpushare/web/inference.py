@@ -1,8 +1,9 @@
 """The API a tool talks to: from a request to a classified call, and the answer back through the gateway.
 
-Called by: ``app`` (one catch-all route behind the pages).  Rules: checks run from cheap to dear, and nothing
-that costs memory happens before the key is known; the body is read whole before anything waits, because a
-client that leaves is noticed only on a socket that is being read.
+Called by: ``app``, which gives it every call of a tool and what no page answers.
+Rules: checks run from cheap to dear, and nothing that costs memory happens before the key is
+known; the body is read whole before anything waits, because a client that leaves is noticed only on a
+socket that is being read.
 """
 
 import re

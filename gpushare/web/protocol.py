@@ -3,7 +3,7 @@
 Owns: the knowledge of how aiohttp's connection works inside.  aiohttp parses, routes, keeps connections alive
 and shuts down; this module adds limits, absolute header deadlines, refusals that never quote what was sent,
 and disconnects that are noticed whatever else happens.
-Called by: ``web.transport`` only.
+Called by: ``web.transport`` and ``web.server`` only.
 Rules: relies on the internals listed in ``tests/unit/web/test_protocol.py``, which fails when an upgrade
 changes them.  A client is noticed to leave only while its socket is being read.  So nothing here may stop the
 reading for long while a request waits: who sends more behind an unanswered request than is kept is cut off.

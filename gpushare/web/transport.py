@@ -1,7 +1,7 @@
 """What handlers use of a connection: the body that comes in, the answer that goes out.
 
 Owns: with ``web.protocol`` and ``web.server``, every use of aiohttp's internals.
-Called by: ``web.inference`` and the pages with forms.
+Called by: ``web.inference``, and the pages that stream or read a body.
 Rules: an answer written through a ``ResponseSink`` goes straight to the socket's transport: no task, no
 future and no copy of ours per chunk.
 """

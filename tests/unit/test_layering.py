@@ -140,7 +140,7 @@ def test_engine_opens_nothing_itself() -> None:
     assert [(name, to) for name, to in standard("engine") if to in ENGINE_FORBIDDEN] == []
 
 
-def test_only_two_modules_know_the_inside_of_aiohttp() -> None:
+def test_only_three_modules_know_the_inside_of_aiohttp() -> None:
     """Handlers see aiohttp's public web interface and nothing else of it."""
     names = [(name, to) for name, to in foreign() if layer(name) == "web" and to.startswith("aiohttp.")]
     assert [(name, to) for name, to in names if to != "aiohttp.web" and name not in AIOHTTP_INSIDE] == []

@@ -12,6 +12,7 @@ import msgspec
 from gpushare.core.ledger import Action
 from gpushare.core.model import Outcome, Record
 from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow, report
+from gpushare.edge.store.schema import DAY, DAY_BEGIN
 
 # The newest call of each owner, found by stepping from owner to owner in the index.
 _LAST_CALLS = """
@@ -29,8 +30,6 @@ _CALLS = "SELECT * FROM calls WHERE ended_at >= ? ORDER BY ended_at"
 _OWN_CALLS = """
 SELECT * FROM calls WHERE owner = ? AND ended_at >= ? AND queued ORDER BY ended_at DESC LIMIT ?
 """
-_DAY_BEGIN = "SELECT CAST(strftime('%s', ?, 'utc') AS REAL)"
-_TODAY = "SELECT date(?, 'unixepoch', 'localtime')"
 _USAGE = """
 SELECT name, person, sum(requests), total(slot_s), sum(input_tokens), sum(output_tokens), total(waited_s),
   sum(energy_j), max(ended_at)
@@ -185,13 +184,13 @@ def actions(connection: sqlite3.Connection, limit: int) -> list[Action]:
 
 def _last_days(connection: sqlite3.Connection, count: int, now: float) -> list[str]:
     """Returns the names of the last days, as the clock of this machine counts them, today last."""
-    (today,) = connection.execute(_TODAY, (now,)).fetchone()
+    (today,) = connection.execute(DAY, (now,)).fetchone()
     newest = date.fromisoformat(today)
     return [(newest - timedelta(days=ago)).isoformat() for ago in reversed(range(count))]
 
 
 def _day_begin(connection: sqlite3.Connection, day: str) -> float:
-    (begin,) = connection.execute(_DAY_BEGIN, (day,)).fetchone()
+    (begin,) = connection.execute(DAY_BEGIN, (day,)).fetchone()
     return float(begin)
 
 

@@ -16,6 +16,9 @@ from urllib.parse import quote
 from gpushare.core.problems import ConfigErrors, Problem
 
 BUSY_S = 1.0  # how long to wait for a lock: nobody else writes, and the next round tries again
+# Days are the machine's own: kept and reported by the same two.
+DAY = "SELECT date(?, 'unixepoch', 'localtime')"
+DAY_BEGIN = "SELECT CAST(strftime('%s', ?, 'utc') AS REAL)"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # Times are seconds since 1970, names those of ``core.model.Record``.

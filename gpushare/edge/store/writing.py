@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gpushare.core.ledger import Backlog, begun
-from gpushare.edge.store.schema import transaction
+from gpushare.edge.store.schema import DAY, DAY_BEGIN, transaction
 
 
 class _Insert:
@@ -81,8 +81,6 @@ SELECT request_id, key_id, owner, person, tool, api, route, model, service, queu
 FROM running WHERE true ON CONFLICT (request_id) DO NOTHING
 """
 _OLDEST_DAY = "SELECT date(min(ended_at), 'unixepoch', 'localtime') FROM calls"
-_DAY = "SELECT date(?, 'unixepoch', 'localtime')"
-_DAY_BEGIN = "SELECT CAST(strftime('%s', ?, 'utc') AS REAL)"
 _NEXT_DAY_BEGIN = "SELECT CAST(strftime('%s', ?, '+1 day', 'utc') AS REAL)"
 _SUM_DAY = """
 INSERT INTO days (day, owner, person, model, tool, requests, waited_s, slot_s, load_s, input_tokens,
@@ -126,8 +124,8 @@ def prune(connection: sqlite3.Connection, before: float) -> bool:
     Returns:
         Whether there was such a day: then there may be another.
     """
-    kept, oldest = _value(connection, _DAY, before), _value(connection, _OLDEST_DAY)
-    begin = _value(connection, _DAY_BEGIN, kept)
+    kept, oldest = _value(connection, DAY, before), _value(connection, _OLDEST_DAY)
+    begin = _value(connection, DAY_BEGIN, kept)
     with transaction(connection):
         connection.execute("DELETE FROM refusals WHERE minute < ? / 60", (begin,))
         connection.execute("DELETE FROM actions WHERE at < ?", (begin,))

@@ -68,7 +68,7 @@ def _page(request: web.Request, slug: str) -> ConnectPage:
         title=f"Connect {plain(tool.name) if tool else 'a tool'} · gpushare",
         host=request.app[PARTS].host,
         base_url=facts.base_url,
-        tools=tools(site),
+        tools=() if tool else tools(site),  # the page of one shows no list
         tool=tool,
         unknown=bool(slug) and tool is None,
         facts=facts,

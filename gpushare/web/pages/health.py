@@ -1,11 +1,11 @@
 """What machines look at: metrics, health, and the description of our own addresses."""
 
-from ipaddress import ip_address, ip_network
-
 from aiohttp import web
 
 from gpushare import __version__
 from gpushare.core.errors import NetworkDenied, UnknownEndpoint
+from gpushare.core.forms import networks
+from gpushare.core.hosts import is_within
 from gpushare.core.openapi import description
 from gpushare.core.picture import readiness
 from gpushare.web.callers import client_address
@@ -23,7 +23,7 @@ async def metrics(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     if not parts.config.metrics.enabled:
         raise UnknownEndpoint
-    if not _is_within(client_address(request), parts.config.metrics.allow):
+    if not is_within(client_address(request), networks(parts.config.metrics.allow)):
         raise NetworkDenied
     body, content_type = parts.metrics.render(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={**PAGE_HEADERS, "Content-Type": content_type})
@@ -45,13 +45,3 @@ async def ready_probe(request: web.Request) -> web.Response:
 async def openapi_json(_request: web.Request) -> web.Response:
     """Describes our own addresses to programs."""
     return json_answer(description(__version__))
-
-
-def _is_within(address: str, networks: tuple[str, ...]) -> bool:
-    """Whether an address lies in one of the networks; IPv4 that came over an IPv6 socket counts as IPv4."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in ip_network(network) for network in networks)
