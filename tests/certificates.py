@@ -5,6 +5,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -37,3 +39,9 @@ def make_certificate(folder: Path, name: str = "server") -> Certificate:
     )
     made.key.chmod(0o600)
     return made
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """One certificate for all tests of a module, which imports this."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))

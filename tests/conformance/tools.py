@@ -299,6 +299,25 @@ class Server:
                 await asyncio.sleep(0.002)
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Returns the variables of a child: as installed, and nothing of a gateway of somebody's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUSHARE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **more}
+
+
+async def run_command(*words: str, cwd: Path | None = None, **env: str) -> tuple[int | None, str]:
+    """Runs ``gpushare`` to its end; returns its exit status and what it said on stderr."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVE, *words),
+        env=environment(**env),
+        stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
+    )
+    _, said = await child.communicate()
+    child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
+    return child.returncode, said.decode()
+
+
 @asynccontextmanager
 async def served(
     folder: Path,
@@ -326,7 +345,7 @@ async def served(
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     keys = {name: _add_key(KeyFile(state), name, fields) for name, fields in people.items()}
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    variables = environment(**(env or {}))
     if listener is not None:
         variables["HANDED_OVER"] = str(listener.fileno())
     config = folder / "config.toml"

@@ -18,8 +18,6 @@ import pytest
 from gpushare.core.keys import KeyRing
 from gpushare.sim import State
 from tests.conformance.tools import (
-    ROOT,
-    SERVE,
     body_of,
     busy,
     calls,
@@ -27,6 +25,7 @@ from tests.conformance.tools import (
     error_of,
     frames,
     head,
+    run_command,
     served,
 )
 from tests.harness import Gate, chat, gateway
@@ -92,17 +91,11 @@ async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     """P25: who starts a second server on the same port reads which one, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SERVE, "serve", "--listen", address),
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GPUSHARE_STATE__DIR": str(tmp_path / "state")},
-            stderr=asyncio.subprocess.PIPE,
-            cwd=tmp_path,
-        )
-        _, said = await child.communicate()
-        child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
-    assert child.returncode == 1
-    assert f"cannot listen on {address}" in said.decode()
-    assert "Traceback" not in said.decode()
+        state = str(tmp_path / "state")
+        code, said = await run_command("serve", "--listen", address, cwd=tmp_path, GPUSHARE_STATE__DIR=state)
+    assert code == 1
+    assert f"cannot listen on {address}" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("step_s", [86400, -86400])

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 
 from gpushare.edge.files import KeyFile
 from gpushare.sim import Entry, SimOllama, State
-from tests.conformance.tools import ROOT, SERVE, Server, body_of
+from tests.conformance.tools import Server, body_of, run_command
 from tests.harness import chat
 from tests.integration.process import Client, process, streaming
 
@@ -105,14 +103,8 @@ async def test_a_broken_file_changes_nothing(
         line = await server.said("config.rejected")
         assert said in line["problems"][0]
         assert len(line["problems"]) == (2 if said == "queue.slots" else 1)
-        check = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SERVE, "config", "check", "-c", str(server.config)),
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, stderr = await check.communicate()
-        check._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
-        assert (check.returncode, line["problems"][0] in stderr.decode()) == (3, True)
+        code, stderr = await run_command("config", "check", "-c", str(server.config))
+        assert (code, line["problems"][0] in stderr) == (3, True)
         assert not running.done()
         entry.resume()
         assert (await asyncio.shield(running))[2] == bytes(entry.answer)

@@ -12,12 +12,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gpushare.sim import Script, SimOllama, State
-from tests.conformance.tools import ROOT, SERVE, Server, dial, head, served
+from gpushare.sim import SimOllama, State
+from tests.conformance.tools import SERVE, Server, dial, environment, head, run_command, served
 from tests.harness import chat
 from tests.integration.manager import Manager, service_manager, slow_ollama
 from tests.integration.process import PEOPLE, Client
 from tests.integration.test_reload import hang_up
+from tests.simulated import sim
+
+__all__ = ["sim"]
 
 NOBODY = "http://127.0.0.1:9"
 """An Ollama that is not there."""
@@ -28,15 +31,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     """A service manager that listens."""
     with service_manager(tmp_path) as found:
         yield found
-
-
-@pytest.fixture
-async def sim() -> AsyncIterator[SimOllama]:
-    """A simulated Ollama."""
-    found = SimOllama(Script())
-    await found.start()
-    yield found
-    await found.stop()
 
 
 async def test_ready_once_it_listens_and_ollama_was_asked(tmp_path: Path, manager: Manager) -> None:
@@ -220,15 +214,9 @@ async def test_what_the_manager_hands_over_is_listened_on(tmp_path: Path, sim: S
 
 async def refused(folder: Path) -> str:
     """Starts a server that must not start, with exit status 1 or 3, and returns what it says."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVE, "serve", "-c", str(folder / "config.toml"), "-l", "127.0.0.1:0"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, said = await child.communicate()
-    child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
-    assert child.returncode in (1, 3)
-    return said.decode()
+    code, said = await run_command("serve", "-c", str(folder / "config.toml"), "-l", "127.0.0.1:0")
+    assert code in (1, 3)
+    return said
 
 
 async def test_a_second_server_is_refused(tmp_path: Path) -> None:
@@ -270,7 +258,7 @@ async def started(folder: Path, manager: Manager, stderr: int) -> AsyncIterator[
     """Runs a server whose log goes to a descriptor, with a configuration that was made before."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SERVE, "serve", "-c", str(folder / "config.toml"), "-l", "127.0.0.1:0"),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **manager.env},  # as installed
+        env=environment(**manager.env),
         stderr=stderr,
     )
     try:

@@ -1,8 +1,5 @@
 """https: the whole gateway over TLS, certificates that are renewed, and what a wrong one does."""
 
-import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,20 +8,16 @@ import aiohttp
 import pytest
 
 from gpushare.sim import SimOllama, State
-from tests.certificates import Certificate, make_certificate
-from tests.conformance.tools import ROOT, SERVE, Server, dial, last_done, post, served
+from tests.certificates import Certificate, certificate, make_certificate
+from tests.conformance.tools import Server, dial, last_done, post, run_command, served
 from tests.harness import Gate, chat, gateway
 from tests.integration.process import PEOPLE
 from tests.integration.test_reload import hang_up
 from tests.unit.web.wire import SecureWire, Wire
 
+__all__ = ["certificate"]
+
 pytestmark = pytest.mark.needs("openssl")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """One certificate for all tests here."""
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def settings(certificate: Certificate, more: str = "") -> str:
@@ -166,12 +159,6 @@ async def test_a_wrong_certificate_starts_nothing(
     """P25: one line names the setting and the file, before a start and at it."""
     config, key = tmp_path / "config.toml", tmp_path / "gone.key"
     config.write_text(settings(Certificate(certificate.cert, key), f'[state]\ndir = "{tmp_path}/state"\n'))
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVE, *command.split(), "-c", str(config)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, said = await child.communicate()
-    child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - or it is closed after the check
+    code, said = await run_command(*command.split(), "-c", str(config))
     line = f"error: {key}: server.tls_key: cannot be read (No such file or directory)"
-    assert (child.returncode, line in said.decode().splitlines()) == (3, True)
+    assert (code, line in said.splitlines()) == (3, True)

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from gpushare import __version__
 from tests.packaging.conftest import ROOT, Environment
+from tests.ports import free_port
 
 ASSETS = ("config.toml", "static", "systemd", "templates")
 PRINT_ASSETS = f"""
@@ -22,13 +22,6 @@ import json
 from gpushare.edge.files import asset
 print(json.dumps({{name: str(asset(name)) for name in {ASSETS}}}))
 """
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def fetch(url: str) -> tuple[str, str]:

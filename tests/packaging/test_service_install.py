@@ -12,7 +12,8 @@ import pytest
 
 from gpushare import __version__
 from tests.packaging.conftest import ROOT, Environment, execute
-from tests.packaging.test_install import await_answer, fetch, free_port
+from tests.packaging.test_install import await_answer, fetch
+from tests.ports import free_port
 
 
 def test_the_service_is_a_copy_of_what_is_installed(installed: Environment, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from tests.certificates import make_certificate
+from tests.ports import free_port
 
 EXTRAS = Path(__file__).parents[2] / "extras"
 GATEWAY = "127.0.0.1:11435"
@@ -161,12 +161,6 @@ async def front(
 def home(folder: Path) -> dict[str, str]:
     """Returns an environment in which a program keeps its own things in the folder."""
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 async def ready(running: Front, process: asyncio.subprocess.Process, port: int) -> None:

@@ -43,11 +43,6 @@ class Door:
             return None
         return spread_retry_s(base, self.rng.random())
 
-    @property
-    def obeyed_and_admitted(self) -> float:
-        """The part of obedient tries that got in."""
-        return self.got_in / self.came_back
-
 
 def bursts(
     *,

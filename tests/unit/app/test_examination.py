@@ -1,7 +1,6 @@
 """What is found out of a machine with a simulated Ollama, a real key file and a real ledger."""
 
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,17 +20,9 @@ from gpushare.sim import SimOllama
 from gpushare.web.connections import make_listener
 from tests.driver.nvml_library import VERSION
 from tests.machine import Machine, children, machine
+from tests.simulated import sim
 
-__all__ = ["machine"]
-
-
-@pytest.fixture
-async def sim() -> AsyncIterator[SimOllama]:
-    """An Ollama with its models."""
-    server = SimOllama()
-    await server.start()
-    yield server
-    await server.stop()
+__all__ = ["machine", "sim"]
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
 """A command runs in this process, in an empty home, with what it said on stdout and stderr."""
 
-import socket
+import os
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 import pytest
 
 from gpushare.cli import main
+from tests.ports import free_port, serving
 
 
 class Ran(NamedTuple):
@@ -26,7 +26,8 @@ Run = Callable[..., Ran]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home directory, with nothing of gpushare in the environment."""
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "STATE_DIRECTORY", "GPUSHARE_URL", "GPUSHARE_KEY"):
+    of_ours = [name for name in os.environ if name.startswith("GPUSHARE_")]
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "STATE_DIRECTORY", *of_ours):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     # Named, so that a configuration in /etc of the machine under test is never read.
@@ -99,16 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     """A gateway on loopback that knows no path yet."""
-    with Gateway() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Gateway()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def nobody() -> str:
     """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"

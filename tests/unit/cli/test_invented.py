@@ -9,6 +9,9 @@ import pytest
 
 from gpushare.cli.invented import HABITS, Habit, Models, Visitor, live
 from gpushare.sim import Plan, SimOllama
+from tests.simulated import sim
+
+__all__ = ["sim"]
 
 MODELS = Models(usual="m", other="n", embedding="embed")
 
@@ -18,15 +21,6 @@ class Hurried(random.Random):
 
     def uniform(self, a: float, b: float) -> float:
         return 0.0
-
-
-@pytest.fixture
-async def sim() -> AsyncIterator[SimOllama]:
-    """Where the people ask."""
-    server = SimOllama()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from gpushare.core.picture import OllamaView
 from gpushare.core.stats import OTHER, PERSON_LIMIT, Stats
 from gpushare.core.views import QueueCounts, ShareView
 from gpushare.edge.metrics import Metrics, Sources
+from tests.unit import records
 from tests.unit.records import CALL
 
 CANARY = "canary-2c9e"
@@ -56,19 +57,8 @@ class FakeDoors:
         self.events: Mapping[str, int] = {"per_address": 2}
 
 
-CARD = GpuReading(
-    index=0,
-    name="NVIDIA RTX 4090",
-    uuid="GPU-a",
-    busy=0.87,
-    memory_used=20,
-    memory_total=24,
-    celsius=71,
-    watts=338.0,
-    watts_limit=450.0,
-    slowed=("heat",),
-    others=1,
-    others_bytes=8,
+CARD = msgspec.structs.replace(
+    records.CARD, memory_used=20, memory_total=24, watts=338.0, slowed=("heat",), others_bytes=8
 )
 GPUS = GpuView(readings=(CARD, GpuReading(index=1, uuid="GPU-b").gone()), note=None)
 

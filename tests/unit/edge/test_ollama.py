@@ -8,15 +8,9 @@ import pytest
 from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
 from gpushare.edge.ollama import HttpOllama
 from gpushare.sim import Fault, FaultKind, Plan, SimOllama
+from tests.simulated import sim
 
-
-@pytest.fixture
-async def sim() -> AsyncIterator[SimOllama]:
-    """A simulated Ollama."""
-    server = SimOllama()
-    await server.start()
-    yield server
-    await server.stop()
+__all__ = ["sim"]
 
 
 @pytest.fixture

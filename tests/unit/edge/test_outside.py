@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from gpushare.core.doctor.facts import Front
 from gpushare.edge import outside
 from tests.certificates import Certificate, make_certificate
+from tests.ports import free_port, serving
 
 
 class Answers(ThreadingHTTPServer):
@@ -62,19 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def answers() -> Iterator[Answers]:
     """A server on loopback."""
-    with Answers() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Answers()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def nobody() -> int:
     """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 def lines(count: int = 3, of: int = 3) -> list[bytes]:

@@ -9,15 +9,11 @@ import pytest
 
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge.tls import ends, renew, server_context
-from tests.certificates import Certificate, make_certificate
+from tests.certificates import Certificate, certificate, make_certificate
+
+__all__ = ["certificate"]
 
 pytestmark = pytest.mark.needs("openssl")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """One certificate for all tests here."""
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from gpushare.core.errors import Fault
 from gpushare.core.model import Outcome, UpstreamRequest
 from gpushare.edge.upstream import HEAD_MAX_BYTES, HttpExchange, HttpUpstream
+from tests.ports import free_port
 
 PATIENCE_S = 10.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
@@ -30,7 +31,6 @@ class Taker:
         self.ended: str | Fault | None = None
         self.over = asyncio.Event()
         self.more = asyncio.Event()
-        self.calls_after_the_end = 0
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Keeps the head."""
@@ -221,10 +221,8 @@ async def test_a_request_that_is_not_taken_in_time_fails() -> None:
 
 async def test_a_refused_dial_is_a_fault_that_sent_nothing() -> None:
     """Only then may the request be tried again."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     with pytest.raises(Fault) as caught:
-        await upstream(f"http://127.0.0.1:{port}").open(post(), Taker())
+        await upstream(f"http://127.0.0.1:{free_port()}").open(post(), Taker())
     assert caught.value.outcome is Outcome.UPSTREAM_REFUSED
     assert not caught.value.sent
 

@@ -12,17 +12,13 @@ from gpushare.edge.tls import renew, server_context
 from gpushare.web.connections import ConnectionLimits
 from gpushare.web.protocol import BACKLOG_HIGH_BYTES
 from gpushare.web.transport import ResponseSink
-from tests.certificates import Certificate, make_certificate
+from tests.certificates import Certificate, certificate, make_certificate
 from tests.unit.web.test_protocol import body_and_wait, never, stream_lots, stream_on
 from tests.unit.web.wire import HANG_S, Bench, Handler, SecureWire, Wire, get, post, statuses
 
+__all__ = ["certificate"]
+
 pytestmark = pytest.mark.needs("openssl")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """One certificate for all tests here."""
-    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
