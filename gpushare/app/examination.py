@@ -31,7 +31,7 @@ from gpushare.core.doctor.facts import (
 from gpushare.core.errors import GpushareError, LedgerUnavailable, OllamaDown, OllamaSilent
 from gpushare.core.forms import address
 from gpushare.core.gpu import GpuReport
-from gpushare.core.hosts import is_loopback
+from gpushare.core.hosts import is_everywhere, is_loopback, reachable, with_port
 from gpushare.core.model import Role
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge import kernel, outside, systemctl, tls
@@ -142,12 +142,12 @@ def _surroundings(config: Config) -> Ollama:
     if not is_loopback(host):
         return Ollama()
     listeners = kernel.listeners(port)
-    open_at = [_written(found.address, port) for found in listeners if not is_loopback(found.address)]
+    open_at = [with_port(found.address, port) for found in listeners if not is_loopback(found.address)]
     if port == config.server.address[1]:
         open_at = []  # the same port at another address is our own
     if not open_at:
         others = kernel.own_addresses()[:ADDRESSES]
-        open_at = [_written(other, port) for other in others if outside.is_ollama(other, port)]
+        open_at = [with_port(other, port) for other in others if outside.is_ollama(other, port)]
     return Ollama(open_at=tuple(open_at), environment=_environment(listeners))
 
 
@@ -214,9 +214,9 @@ def _door(config: Config, socket: Mapping[str, str]) -> Door:
     if socket.get("ActiveState") == "active" and ":" in held:
         host, port = address(held)
     found = tuple(listener for listener in kernel.listeners(port) if _overlap(listener.address, host))
-    name = outside.server_name(_reachable(host), port, tls=bool(config.server.tls_cert)) if found else None
+    name = outside.server_name(reachable(host), port, tls=bool(config.server.tls_cert)) if found else None
     refused = "" if found else _refusal(host, port)
-    return Door(where=_written(host, port), listeners=found, server=name, refused=refused)
+    return Door(where=with_port(host, port), listeners=found, server=name, refused=refused)
 
 
 def _refusal(host: str, port: int) -> str:
@@ -229,7 +229,7 @@ def _refusal(host: str, port: int) -> str:
 
 
 def _overlap(one: str, other: str) -> bool:
-    return one == other or _is_everywhere(one) or _is_everywhere(other) or not _is_address(other)
+    return one == other or is_everywhere(one) or is_everywhere(other) or not _is_address(other)
 
 
 def _is_address(host: str) -> bool:
@@ -238,21 +238,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_everywhere(host: str) -> bool:
-    return _is_address(host) and ip_address(host).is_unspecified
-
-
-def _reachable(host: str) -> str:
-    """Returns where to reach on this machine what listens at an address."""
-    if not _is_everywhere(host):
-        return host
-    return "::1" if ":" in host else "127.0.0.1"
-
-
-def _written(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _keys(key_file: KeyFile) -> Keys:

@@ -25,6 +25,7 @@ from gpushare.cli.program import (
 from gpushare.cli.steps import Plan, Step, agree, remove_file, require_root, run
 from gpushare.cli.terminal import ExitCode, Failure, note
 from gpushare.core.config import Config, parse, warnings
+from gpushare.core.hosts import with_port
 from gpushare.core.model import Role
 from gpushare.edge.files import KeyFile, asset, read_text, write_text
 
@@ -198,7 +199,7 @@ def _stream(config: Config) -> str:
             exit_code=ExitCode.FAILED,
             hint='give the address, or "0.0.0.0" for all: gpushare install --listen 0.0.0.0:11435',
         ) from None
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return with_port(str(address), port)
 
 
 # --- single steps -----------------------------------------------------------------------------------------

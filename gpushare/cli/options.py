@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gpushare.core.config import Config, load
-from gpushare.core.hosts import is_loopback
+from gpushare.core.hosts import is_everywhere, is_loopback, reachable, with_port
 from gpushare.core.schema import Reading
 from gpushare.edge.files import KeyFile, find_config, read_text, state_dir
 
@@ -22,7 +22,6 @@ color_option = click.option(
     show_default=True,
     help="Colours; auto: on a terminal, unless $NO_COLOR is set.",
 )
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -61,7 +60,7 @@ def base_url(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host, port = config.server.address
-    return _url(config, _EVERYWHERE.get(host, host), port)
+    return _url(config, reachable(host), port)
 
 
 def shared_url(config: Config) -> str | None:
@@ -71,9 +70,8 @@ def shared_url(config: Config) -> str | None:
         return base_url(config)
     if is_loopback(host):
         return None
-    return _url(config, socket.gethostname() if host in _EVERYWHERE else host, port)
+    return _url(config, socket.gethostname() if is_everywhere(host) else host, port)
 
 
 def _url(config: Config, host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"{config.server.scheme}://{shown}:{port}"
+    return f"{config.server.scheme}://{with_port(host, port)}"

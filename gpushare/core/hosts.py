@@ -50,6 +50,26 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_everywhere(host: str) -> bool:
+    """Whether an address to listen on means every one of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def reachable(host: str) -> str:
+    """Returns where to reach on this machine what listens at an address."""
+    if not is_everywhere(host):
+        return host
+    return "::1" if ":" in host else "127.0.0.1"
+
+
+def with_port(host: str, port: int) -> str:
+    """Writes an address as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def origin_allowed(origin: str, listed: Iterable[str]) -> bool:
     """Whether a browser page from ``origin`` may call the API: desktop tools, and exactly what is listed."""
     return origin.startswith(DESKTOP_SCHEMES) or origin in listed

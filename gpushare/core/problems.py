@@ -69,6 +69,11 @@ class ConfigErrors(Exception):
         return "\n".join([*lines, f"{len(self.problems)} {noun}; nothing was changed.{end}"])
 
 
+def unusable(path: object, message: str, hint: str = "") -> ConfigErrors:
+    """Returns that one file, as a whole, cannot be used, and why."""
+    return ConfigErrors((Problem(source=str(path), message=message, hint=hint),))
+
+
 def printable(text: str) -> str:
     """Returns the text with every character that could act or hide replaced, its length unchanged."""
     spaced = text.replace("\t", " ")

@@ -20,7 +20,7 @@ import tomli_w
 import gpushare
 from gpushare.core.keys import KeyRing, parse_keys
 from gpushare.core.login import Login, parse_login
-from gpushare.core.problems import ConfigErrors, Problem
+from gpushare.core.problems import unusable
 
 SYSTEM_CONFIG = Path("/etc/gpushare/config.toml")
 LOGIN_HEADER = "# Written by gpushare login; gpushare logout removes it.\n"
@@ -71,10 +71,10 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                raise _unusable(path, "everybody may write in it", f"fix: chmod o-w {path}")
+                raise unusable(path, "everybody may write in it", f"fix: chmod o-w {path}")
             return _decoded(file.read(_BIGGEST + 1), path)
     except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+        raise unusable(path, f"cannot be read ({error.strerror})") from error
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -116,13 +116,13 @@ def make_private_dir(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
     except OSError as error:
-        raise _unusable(path, f"cannot be used as the state directory ({error.strerror})") from error
+        raise unusable(path, f"cannot be used as the state directory ({error.strerror})") from error
     if os.geteuid() not in (0, found.st_uid):
-        raise _unusable(
+        raise unusable(
             path, "the state directory belongs to another user", f"fix: chown {os.geteuid()} {path}"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
+        raise unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
 
 
 class StateInUse(Exception):
@@ -149,7 +149,7 @@ def hold_state(folder: Path) -> Iterator[None]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _unusable(path, f"cannot be written ({error.strerror})") from error
+        raise unusable(path, f"cannot be written ({error.strerror})") from error
     try:
         _give_to_owner(handle, folder)
         try:
@@ -193,10 +193,10 @@ def _secret_in(path: Path, *, private: bool = True) -> bytes:
                 _check_private(os.fstat(file.fileno()), path)
             content = file.read(_BIGGEST).strip()
     except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+        raise unusable(path, f"cannot be read ({error.strerror})") from error
     if len(content) < _SECRET_BYTES:
         hint = f"fix: openssl rand -hex {_SECRET_BYTES} > {path}"
-        raise _unusable(path, f"must hold at least {_SECRET_BYTES} characters", hint)
+        raise unusable(path, f"must hold at least {_SECRET_BYTES} characters", hint)
     return content
 
 
@@ -271,9 +271,7 @@ class LoginFile:
         try:
             return parse_login(text)
         except ValueError as error:
-            raise _unusable(
-                self.path, str(error), "write it anew: gpushare login http://HOST:PORT"
-            ) from error
+            raise unusable(self.path, str(error), "write it anew: gpushare login http://HOST:PORT") from error
 
     def save(self, login: Login) -> None:
         """Writes the login in place of any other.
@@ -285,7 +283,7 @@ class LoginFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, LOGIN_HEADER + tomli_w.dumps({"url": login.url, "key": login.key}))
         except OSError as error:
-            raise _unusable(self.path, f"cannot be written ({error.strerror})") from error
+            raise unusable(self.path, f"cannot be written ({error.strerror})") from error
 
     def remove(self) -> bool:
         """Removes the login, and says whether there was one.
@@ -298,7 +296,7 @@ class LoginFile:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _unusable(self.path, f"cannot be removed ({error.strerror})") from error
+            raise unusable(self.path, f"cannot be removed ({error.strerror})") from error
         return True
 
 
@@ -315,7 +313,7 @@ def _read_private(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+        raise unusable(path, f"cannot be read ({error.strerror})") from error
 
 
 def _open_plain(path: str, flags: int) -> int:
@@ -325,18 +323,18 @@ def _open_plain(path: str, flags: int) -> int:
 
 def _check_private(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise _unusable(path, "is not a plain file")
+        raise unusable(path, "is not a plain file")
     if found.st_mode & 0o077:
-        raise _unusable(path, "others may read or write it", f"fix: chmod 600 {path}")
+        raise unusable(path, "others may read or write it", f"fix: chmod 600 {path}")
 
 
 def _decoded(content: bytes, path: Path) -> str:
     if len(content) > _BIGGEST:
-        raise _unusable(path, f"is larger than {_BIGGEST // 1_000_000} MB")
+        raise unusable(path, f"is larger than {_BIGGEST // 1_000_000} MB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unusable(path, "is not UTF-8 text") from error
+        raise unusable(path, "is not UTF-8 text") from error
 
 
 def _give_to_owner(handle: int, folder: Path) -> None:
@@ -365,7 +363,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unusable(path: Path, message: str, hint: str = "") -> ConfigErrors:
-    return ConfigErrors((Problem(source=str(path), message=message, hint=hint),))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from gpushare.core.problems import ConfigErrors, Problem
+from gpushare.core.problems import ConfigErrors, unusable
 
 BUSY_S = 1.0  # how long to wait for a lock: nobody else writes, and the next round tries again
 # Days are the machine's own: kept and reported by the same two.
@@ -99,9 +99,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         if version == 0:  # it is being made
             return _empty()
-        raise _unusable(
-            path, "was written by an older gpushare", "fix: start gpushare serve, which renews it"
-        )
+        raise unusable(path, "was written by an older gpushare", "fix: start gpushare serve, which renews it")
     return connection
 
 
@@ -133,9 +131,9 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return
     if not stat.S_ISREG(found.st_mode):
-        raise _unusable(path, "is not a plain file")
+        raise unusable(path, "is not a plain file")
     if found.st_mode & 0o077:
-        raise _unusable(path, "others may read or write the ledger", f"fix: chmod 600 {path}")
+        raise unusable(path, "others may read or write the ledger", f"fix: chmod 600 {path}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -161,7 +159,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
-        raise _unusable(
+        raise unusable(
             path,
             f"was written by a newer gpushare (ledger {version}; this one knows {len(MIGRATIONS)})",
             "fix: install that gpushare again, or move the file away to begin a new ledger",
@@ -186,12 +184,8 @@ def judged(path: Path) -> Iterator[None]:
 
 def damaged(path: Path) -> ConfigErrors:
     """Returns that a file cannot be used as the ledger."""
-    return _unusable(
+    return unusable(
         path,
         "is damaged, or no ledger at all",
         f"fix: mv {path} {path}.damaged; a new one is begun, and sqlite3 may .recover the old one",
     )
-
-
-def _unusable(path: Path, message: str, hint: str = "") -> ConfigErrors:
-    return ConfigErrors((Problem(source=str(path), message=message, hint=hint),))

@@ -21,7 +21,6 @@ from zlib import crc32
 import msgspec
 import structlog
 
-from gpushare.core import wording
 from gpushare.core.document import Document
 from gpushare.core.errors import Overloaded, spread_retry_s
 from gpushare.core.keys import KeyRing
@@ -304,8 +303,7 @@ class Hub:
                 seat.sentence, place = "", None
         head = contents.get("head")
         if seat.view == "status" and isinstance(head, HeadPart):
-            title = wording.title(head.headline, head.host, waiting=head.waiting, own_place=place)
-            seat.page = {"title": title, "icon": self._icon(f"{head.headline.icon}.svg")}
+            seat.page = {"title": head.title(place), "icon": self._icon(f"{head.headline.icon}.svg")}
 
     # --- telling ---------------------------------------------------------------------------------------
 

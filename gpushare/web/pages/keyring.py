@@ -128,10 +128,8 @@ async def make_key(request: web.Request, who: Principal, fields: Fields) -> web.
             lambda ring: offered(ring.added(record, now), record.id, token, now)
         )
     except NameTaken as taken:
-        sentence = (
-            f"{taken} has a key, and this is the same name or reads like it. Replace that key, or choose "
-        )
-        return _new_key(request, typed, {"name": f"{sentence}another name."}, shows=shows)
+        sentence = f"{_taken(taken)} Replace that key, or choose another name."
+        return _new_key(request, typed, {"name": sentence}, shows=shows)
     note(request.app[PARTS], who, "key add", record.id, record.name)
     said = command("key", "add", record.name, *options(typed))
     return _made(request, record, token, said, secret=secret if shows else "")
@@ -155,8 +153,7 @@ async def change_key(request: web.Request, who: Principal, record: KeyRecord, fi
     try:
         await _change(request, who, record, "key set", **values)
     except NameTaken as taken:
-        sentence = f"{taken} has a key, and this is the same name or reads like it."
-        return _one_key(request, record, {**known, **typed}, {"name": sentence})
+        return _one_key(request, record, {**known, **typed}, {"name": _taken(taken)})
     except LastAdmin:
         return _one_key(request, record, {**known, **typed}, {"role": LAST_ADMIN})
     return go_to(f"/admin/keys/{record.id}?done=changed")
@@ -250,6 +247,10 @@ def _calls_told(parts: Parts, record: KeyRecord) -> str:
     cut = "is cut" if parts.config.auth.revoke_running == "cut" else "will finish"
     count = "1 request" if len(mine) == 1 else f"{len(mine)} requests"
     return f"It has {count} here: what waits is turned away, what runs {cut}."
+
+
+def _taken(taken: NameTaken) -> str:
+    return f"{taken} has a key, and this is the same name or reads like it."
 
 
 def _now() -> datetime:

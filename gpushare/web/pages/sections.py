@@ -70,6 +70,10 @@ class HeadPart:
     host: str
     ollama: Ollama
 
+    def title(self, place: int | None) -> str:
+        """Returns what the tab shows; ``place`` is the viewer's own in the queue."""
+        return wording.title(self.headline, self.host, waiting=self.waiting, own_place=place)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePart:

@@ -10,7 +10,6 @@ from datetime import datetime
 from aiohttp import web
 from markupsafe import Markup
 
-from gpushare.core import wording
 from gpushare.core.errors import KeyMissing
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
@@ -44,14 +43,13 @@ async def status_page(request: web.Request) -> web.Response:
         return render(request, "closed.html", plain_page(request, "This page needs a key"), status=401)
     look = Look(parts)
     audience = look.audience(who)
-    headline = head(look, audience).headline
-    waiting = len(look.showing.rows(audience).waiting)
+    front = head(look, audience)
     page = StatusPage(
         path="/status",
-        title=wording.title(headline, parts.host, waiting=waiting, own_place=you(look, audience).place),
+        title=front.title(you(look, audience).place),
         host=parts.host,
         base_url=base_url(request),
-        icon=headline.icon,
+        icon=front.headline.icon,
         view="status",
         sections=request.app[RENDERER].first_paint(look, audience, "status"),
         now=look.showing.picture.wall,
