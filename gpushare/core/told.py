@@ -2,12 +2,15 @@
 
 Owns: what was told last, for each thing that was told a time.  Called by: ``core.views``, ``web.pages.look``.
 
-Rules: an estimate is made anew at every look and trembles; what people read must not.  A told instant stays
-until the new estimate is off by more than the words would show.  One that has passed ("any moment") stays
-until the new one is clearly later.
+Rules:
+- An estimate is made anew at every look and trembles; what people read must not.  A told instant stays until
+  the new estimate is off by more than the words would show.  One that has passed ("any moment") stays until
+  the new one is clearly later.
+- Of calls that stand in a line nobody is told to start before somebody in front.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 STEP_S = 4.0  # below a minute the words go in steps of 5 s
 STEP_PART = 0.1  # further away they are coarser
@@ -37,6 +40,21 @@ class Told:
             until = self._until[what] = round(now + eta_s)
         return until - now
 
+    def in_line(self, etas: Sequence[tuple[str, float | None]], now: float) -> list[float | None]:
+        """Returns the seconds left for things that start one after the other: they never decrease.
+
+        What is expected never decreases either, so an instant that gives way to a neighbour's still holds.
+
+        Args:
+            etas: as for ``left_s``, in the order in which they start.
+            now: seconds since 1970.
+        """
+        held = [(what, self.left_s(what, eta_s, now)) for what, eta_s in etas]
+        known = {what: left_s for what, left_s in held if left_s is not None}
+        lefts = dict(zip(known, _in_order(list(known.values())), strict=True))
+        self._until.update({what: round(now + left_s) for what, left_s in lefts.items()})
+        return [lefts.get(what) for what, _ in etas]
+
     def keep(self, whats: Iterable[str]) -> None:
         """Forgets everything else."""
         self._until = {what: self._until[what] for what in whats if what in self._until}
@@ -46,6 +64,16 @@ def _holds(left_s: float, eta_s: float) -> bool:
     if left_s <= 0:
         return eta_s < SOON_S
     return abs(left_s - eta_s) <= max(STEP_S, STEP_PART * eta_s)
+
+
+def _in_order(lefts: list[float]) -> list[float]:
+    """Returns told times without a decrease: what passed does not come back, everything else gives way."""
+    passed = float("inf")
+    for place in reversed(range(len(lefts))):
+        lefts[place] = min(lefts[place], passed)
+        if lefts[place] <= 0:
+            passed = lefts[place]
+    return list(accumulate(lefts, max))
 
 
 class Newcomers:

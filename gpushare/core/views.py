@@ -7,6 +7,7 @@ so it may be kept and handed to any layer; it may be a moment old.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 
 from gpushare.core.accounts import Accounts
 from gpushare.core.backends import Backend
@@ -203,7 +204,11 @@ def told(queue: QueueView, times: Told, wall: float) -> QueueView:
         wall: the instant of ``queue`` in seconds since 1970.
     """
     times.keep(row.id for row in queue.waiting)
-    rows = (replace(row, eta_s=times.left_s(row.id, row.eta_s, wall)) for row in queue.waiting)
+    rows: list[WaitingView] = []
+    for _, lane in groupby(queue.waiting, key=lambda row: row.lane):
+        line = list(lane)
+        lefts = times.in_line([(row.id, row.eta_s) for row in line], wall)
+        rows += (replace(row, eta_s=left_s) for row, left_s in zip(line, lefts, strict=True))
     return replace(queue, waiting=tuple(rows))
 
 

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable
 
 import pytest
@@ -52,6 +53,42 @@ def test_what_started_is_forgotten() -> None:
         told.left_s(name, 25.0, NOW)
     told.keep(["b", "c"])
     assert [told.left_s(name, 27.0, NOW) for name in ("a", "b")] == [27, 25]
+
+
+def test_nobody_is_told_to_start_before_somebody_in_front() -> None:
+    """A told time gives way to that of the call in front, and stays there."""
+    told = Told()
+    assert told.in_line([("a", 40.0), ("b", None), ("c", 44.0)], NOW) == [40, None, 44]
+    assert told.in_line([("a", 42.0), ("c", 42.0), ("b", 60.0)], NOW) == [40, 44, 60]
+    assert told.in_line([("c", 41.0), ("a", 41.0), ("b", 60.0)], NOW) == [44, 44, 60]
+    assert told.in_line([("c", 41.0), ("a", 41.0), ("b", 60.0)], NOW + 1) == [43, 43, 59]
+
+
+def test_what_passed_does_not_come_back_for_somebody_in_front() -> None:
+    """Next to a call that starts any moment, those before it do too."""
+    told = Told()
+    told.in_line([("a", 2.0)], NOW)
+    assert told.in_line([("b", 5.0), ("a", 6.0), ("c", 6.0)], NOW + 3) == [-1, -1, 6]
+    assert told.in_line([("b", 9.0), ("a", 9.0), ("c", 9.0)], NOW + 4) == [9, 9, 9]
+
+
+@given(
+    st.lists(st.lists(st.floats(0.0, 700.0), min_size=5, max_size=5).map(sorted), min_size=1, max_size=20),
+    st.randoms(use_true_random=False),
+)
+def test_a_line_is_told_in_order_and_near_what_is_expected(
+    looks: list[list[float]], rng: random.Random
+) -> None:
+    """However estimates tremble and calls change places: in order, and each within a step or "any moment"."""
+    told, names = Told(), list("abcde")
+    for second, etas in enumerate(looks):
+        rng.shuffle(names)
+        lefts = told.in_line(list(zip(names, etas, strict=True)), NOW + second)
+        times = [left_s for left_s in lefts if left_s is not None]
+        assert times == sorted(times)
+        assert len(times) == len(etas)
+        for left_s, eta_s in zip(times, etas, strict=True):
+            assert abs(left_s - eta_s) <= max(4.0, eta_s / 10) + 0.5 or (left_s <= 0 and eta_s < 8)
 
 
 @given(st.lists(st.floats(0.0, 700.0), min_size=1, max_size=30))

@@ -1,10 +1,13 @@
 """Tests of the picture of the queue."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpushare.core import views
 from gpushare.core.model import Lane, Service
 from gpushare.core.scheduler import Params, Scheduler, ShareView, Ticket
+from gpushare.core.told import Told
 from tests.unit.queue import Queue
 
 
@@ -52,6 +55,35 @@ def test_only_the_calls_that_are_next_are_told_a_time() -> None:
     assert [row.eta_s is None for row in rows] == [False] * most + [True] * 3
     assert {row.id for row in rows} == {f"t{number}" for number in range(1, most + 4)}
     assert [row.since for row in rows[most:]] == sorted(row.since for row in rows[most:])
+
+
+def test_told_times_are_in_the_order_of_the_rows() -> None:
+    """What was told before gives way to the order of now, each lane by itself."""
+    times = Told()
+    first = rows(("a", Lane.GENERATE, 40.0), ("b", Lane.GENERATE, 44.0), ("e", Lane.EMBED, 3.0))
+    assert [row.eta_s for row in views.told(first, times, 1000.0).waiting] == [40, 44, 3]
+    other = rows(("b", Lane.GENERATE, 41.0), ("a", Lane.GENERATE, 41.0), ("e", Lane.EMBED, 3.0))
+    assert [row.eta_s for row in views.told(other, times, 1000.0).waiting] == [44, 44, 3]
+
+
+def rows(*waiting: tuple[str, Lane, float]) -> views.QueueView:
+    """Returns a queue with waiting calls and the times expected for them."""
+    empty = Scheduler(Params()).snapshot(0.0)
+    calls = [
+        views.WaitingView(
+            id=name,
+            owner=name,
+            service=Service.INTERACTIVE,
+            model="m",
+            since=0.0,
+            position=place,
+            eta_s=eta_s,
+            swap=False,
+            lane=lane,
+        )
+        for place, (name, lane, eta_s) in enumerate(waiting, start=1)
+    ]
+    return replace(empty, waiting=tuple(calls))
 
 
 def test_the_figures_alone_are_those_of_the_whole_picture() -> None:
