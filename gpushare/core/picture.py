@@ -54,7 +54,7 @@ class Picture:
     """Everything known at one instant.
 
     ``now`` is monotonic seconds, the clock of ``queue`` and ``ollama``; ``wall`` is the same instant in UTC.
-    ``names`` maps owners to shown names; ``last`` holds each person's latest call that ended.
+    ``names`` maps owners to shown names; ``last`` holds each owner's latest call that ended.
     ``gpus`` is None where nothing reads them.
     """
 

@@ -76,8 +76,9 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonDay:
-    """One person's last 24 hours."""
+    """One person's last 24 hours; ``owner`` is empty for everybody beyond the limit together."""
 
+    owner: str
     person: str
     requests: int
     slot_s: float
@@ -85,7 +86,7 @@ class PersonDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastCall:
-    """A person's latest queued call that ended; ``ended_at`` in seconds since 1970."""
+    """An owner's latest queued call that ended; ``ended_at`` in seconds since 1970."""
 
     ended_at: float
     model: str
@@ -161,6 +162,7 @@ class Stats:
     def __init__(self) -> None:
         self._models = _Names(MODEL_LIMIT)
         self._persons = _Names(PERSON_LIMIT)
+        self._owners: dict[str, str] = {}  # the newest name of each owner
         self._hours: deque[_Hour] = deque(maxlen=_DAY_HOURS)
         self.requests: Counter[tuple[str, Outcome]] = Counter()
         self.errors: Counter[str] = Counter()  # answers of our own making, by their code: a closed list
@@ -170,7 +172,7 @@ class Stats:
         self.input_tokens: Counter[str] = Counter()
         self.output_tokens: Counter[str] = Counter()
         self.load_s: defaultdict[str, float] = defaultdict(float)
-        self.last: dict[str, LastCall] = {}
+        self.last: dict[str, LastCall] = {}  # by owner: a name may have had another holder
         self.swaps = 0
         self.undelivered = 0
         self.bytes_out = 0
@@ -226,8 +228,13 @@ class Stats:
             waits.merge(hour.waits)
             requests.update(hour.requests)
         persons = [
-            PersonDay(person=who, requests=count, slot_s=sum(hour.slot_s.get(who, 0.0) for hour in hours))
-            for who, count in requests.items()
+            PersonDay(
+                owner=owner,
+                person=self._owners.get(owner, OTHER),
+                requests=count,
+                slot_s=sum(hour.slot_s.get(owner, 0.0) for hour in hours),
+            )
+            for owner, count in requests.items()
         ]
         late = [hour for hour in hours if hour.number >= newest - 1]
         return Day(
@@ -252,7 +259,7 @@ class Stats:
             if record.queued:
                 self._remember(record)
         for record in last:
-            self.last[self.person_label(record.person)] = _last_call(record, record.waited_s or 0.0)
+            self._keep_last(self._owner(record), _last_call(record, record.waited_s or 0.0))
 
     def _record_queued(self, record: Record, waited_s: float) -> None:
         """Counts what only a call with a place in the queue has."""
@@ -268,16 +275,27 @@ class Stats:
 
     def _remember(self, record: Record) -> None:
         """Counts what outlives the process: the last day, and each owner's last call."""
-        person = self.person_label(record.person)
+        owner = self._owner(record)
         hour = self._hour(record.ended_at)
         if record.waited_s is not None:
             hour.waits.observe(record.waited_s)
-            self.last[person] = _last_call(record, record.waited_s)
+            self._keep_last(owner, _last_call(record, record.waited_s))
         if _has_swapped(record):
             hour.swaps += 1
             hour.loading_s += record.load_s or 0.0
-        hour.requests[person] += 1
-        hour.slot_s[person] += record.slot_s
+        hour.requests[owner] += 1
+        hour.slot_s[owner] += record.slot_s
+
+    def _owner(self, record: Record) -> str:
+        """Returns whose figures a call counts for, empty beyond the limit."""
+        if record.owner not in self._owners and len(self._owners) >= PERSON_LIMIT:
+            return ""
+        self._owners[record.owner] = record.person
+        return record.owner
+
+    def _keep_last(self, owner: str, call: LastCall) -> None:
+        if owner:
+            self.last[owner] = call
 
     def _hour(self, ended_at: float) -> _Hour:
         """Returns the hour a call ended in.  A wall clock that was set only opens one more."""

@@ -67,7 +67,7 @@ class Showing:
         self._involved = {row.owner for row in queue.running} | {row.owner for row in queue.waiting}
         self._involved |= {row.reason.owner for row in queue.waiting if row.reason}
         self._day_s = sum(row.slot_s for row in picture.day.persons)
-        self._persons = {row.person: row for row in picture.day.persons}
+        self._day = {row.owner: row for row in picture.day.persons}
         self._rows: dict[Hashable, Rows] = {}
         self._running: dict[Hashable, Running] = {}
         self._waiting: dict[Hashable, Waiting] = {}
@@ -143,17 +143,18 @@ class Showing:
 
     def day_scope(self, audience: Audience) -> Hashable:
         """Returns what viewers have in common to whom ``day`` is the same."""
-        return audience.kind, audience.who.name if audience.who and audience.who.name in self._persons else ""
+        return audience.kind, audience.own(self._day)
 
     def day(self, audience: Audience) -> LastDay:
         """Returns the last 24 hours."""
         day = self.picture.day
         people = []
         for row in day.persons:
-            own = audience.who is not None and audience.who.name == row.person
+            own = audience.is_own(row.owner)
+            name = self.picture.names.get(row.owner, row.person)
             people.append(
                 PersonShare(
-                    who=audience.shown(row.person, own=own),
+                    who=audience.shown(name, own=own),
                     you=own,
                     requests=row.requests,
                     slot_s=round(row.slot_s, 1),
@@ -166,9 +167,9 @@ class Showing:
         """Returns the viewer's own last 24 hours; None without a key."""
         if audience.who is None:
             return None
-        name = audience.who.name
-        row = self._persons.get(name)
-        last = self.picture.last.get(name)
+        owner = audience.who.owner
+        row = self._day.get(owner)
+        last = self.picture.last.get(owner)
         shown = (
             None
             if last is None
@@ -180,7 +181,7 @@ class Showing:
             )
         )
         return You(
-            who=name,
+            who=audience.who.name,
             requests=row.requests if row else 0,
             share=self._share(row.slot_s) if row else None,
             last=shown,

@@ -7,6 +7,7 @@ from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
 CALL = Record(
     request_id="r_1",
     key_id="7f3a2c",
+    owner="7f3a2c",
     person="bob",
     tool="ollama",
     api=Dialect.OLLAMA,

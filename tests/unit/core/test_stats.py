@@ -120,7 +120,7 @@ def test_last_day_survives_a_clock_that_is_set(step_s: float) -> None:
 def test_last_day_by_person() -> None:
     """Persons are listed with requests and slot-seconds, the largest consumer first."""
     stats = Stats()
-    stats.record(replace(CALL, person="alice", slot_s=1.0))
+    stats.record(replace(CALL, owner="aaaaaa", person="alice", slot_s=1.0))
     stats.record(replace(CALL, slot_s=3.0, swap=True))
     stats.record(replace(CALL, slot_s=3.0, ended_at=NOON + HOUR_S))
     day = stats.day(NOON + HOUR_S)
@@ -129,6 +129,27 @@ def test_last_day_by_person() -> None:
         ("alice", 1, 1.0),
     ]
     assert day.swaps == 1
+
+
+def test_a_reused_name_inherits_no_figures() -> None:
+    """Figures are an owner's: a new holder of a name begins with none, and a new name takes the old ones."""
+    stats = Stats()
+    stats.record(CALL)
+    stats.record(replace(CALL, owner="c0ffee", slot_s=1.0))
+    stats.record(replace(CALL, person="robert"))
+    rows = [(row.owner, row.person, row.requests) for row in stats.day(NOON).persons]
+    assert rows == [("7f3a2c", "robert", 2), ("c0ffee", "bob", 1)]
+    assert set(stats.last) == {"7f3a2c", "c0ffee"}
+
+
+def test_owners_beyond_the_limit_are_counted_together() -> None:
+    """They share a row that is nobody's, and have no last call."""
+    stats = Stats()
+    for number in range(PERSON_LIMIT + 2):
+        stats.record(replace(CALL, owner=f"o{number}", slot_s=1.0))
+    rows = stats.day(NOON).persons
+    assert (len(rows), len(stats.last)) == (PERSON_LIMIT + 1, PERSON_LIMIT)
+    assert [(row.person, row.requests) for row in rows if not row.owner] == [(OTHER, 2)]
 
 
 def test_a_model_that_never_answered_was_not_loaded() -> None:
@@ -196,7 +217,7 @@ def test_the_last_day_survives_a_restart() -> None:
     after.restore(calls, last=[])
     assert after.day(NOON + 5 * HOUR_S) == before.day(NOON + 5 * HOUR_S)
     assert after.last == before.last
-    assert after.last["bob"].ended_at == NOON + 4 * HOUR_S
+    assert after.last["7f3a2c"].ended_at == NOON + 4 * HOUR_S
     assert not after.requests
     assert (after.swaps, after.person_requests, after.bytes_out) == (0, {}, 0)
 
@@ -213,12 +234,12 @@ def test_a_call_that_a_crash_ended_counts_without_a_wait() -> None:
 def test_each_person_has_a_last_call() -> None:
     """The newest queued one, from before the last day too; lists and refusals do not count."""
     stats = Stats()
-    stats.restore([], last=[replace(CALL, person="alice", ended_at=NOON - 400 * HOUR_S)])
+    stats.restore([], last=[replace(CALL, owner="aaaaaa", person="alice", ended_at=NOON - 400 * HOUR_S)])
     stats.record(CALL)
     stats.record(replace(CALL, waited_s=None, admitted=False, ended_at=NOON + 1))
     assert stats.last == {
-        "alice": LastCall(ended_at=NOON - 400 * HOUR_S, model="qwen3:8b", waited_s=2.0, took_s=4.0),
-        "bob": LastCall(ended_at=NOON, model="qwen3:8b", waited_s=2.0, took_s=4.0),
+        "aaaaaa": LastCall(ended_at=NOON - 400 * HOUR_S, model="qwen3:8b", waited_s=2.0, took_s=4.0),
+        "7f3a2c": LastCall(ended_at=NOON, model="qwen3:8b", waited_s=2.0, took_s=4.0),
     }
     assert stats.day(NOON).requests == 1
 

@@ -80,8 +80,8 @@ PICTURE = Picture(
         wait_p95_s=22.0,
         swaps=1,
         persons=(
-            PersonDay(person="bob", requests=2, slot_s=30.0),
-            PersonDay(person="alice", requests=1, slot_s=10.0),
+            PersonDay(owner="bbbbbb", person="bob", requests=2, slot_s=30.0),
+            PersonDay(owner="aaaaaa", person="alice", requests=1, slot_s=10.0),
         ),
     ),
     max_waiting=64,
@@ -303,7 +303,7 @@ def test_what_is_alike_is_made_once() -> None:
 def test_you_know_your_last_request() -> None:
     """The own last day has the share, and the latest request that ended; nobody gets another's."""
     last = LastCall(ended_at=WALL.timestamp() - 60, model="qwen3:8b", waited_s=2.04, took_s=9.0)
-    picture = replace(PICTURE, last={"alice": last})
+    picture = replace(PICTURE, last={"aaaaaa": last})
     assert seen(ALICE, picture)["you"] == {
         "who": "alice",
         "requests": 1,
@@ -312,6 +312,22 @@ def test_you_know_your_last_request() -> None:
     }
     assert seen(ROOT, picture)["you"] == {"who": "root", "requests": 0, "share": None, "last": None}
     assert "you" not in seen(None, picture)
+
+
+def test_a_reused_name_sees_nothing_of_its_forerunner() -> None:
+    """Own figures are found by whose key it is, not by what its holder is called."""
+    last = LastCall(ended_at=WALL.timestamp() - 60, model="qwen3:8b", waited_s=2.04, took_s=9.0)
+    picture = replace(PICTURE, last={"aaaaaa": last})
+    newcomer = msgspec.structs.replace(ALICE, key_id="eeeeee", owner="eeeeee")
+    status = seen(newcomer, picture)
+    assert status["you"] == {"who": "alice", "requests": 0, "share": None, "last": None}
+    assert [row["you"] for row in status["day"]["people"]] == [False, False]
+
+
+def test_the_last_day_shows_people_by_their_names_of_now() -> None:
+    """Whoever was renamed is found under the new name, and whoever is gone under the last one."""
+    status = seen(ROOT, replace(PICTURE, names={"bbbbbb": "robert"}))
+    assert [row["who"] for row in status["day"]["people"]] == ["robert", "alice"]
 
 
 def test_a_key_for_some_models_sees_only_those() -> None:

@@ -56,7 +56,10 @@ async def test_a_card_for_one_request(site: Site) -> None:
     wait_for(site, 2)
     site.parts.stats.record(
         msgspec.structs.replace(
-            records.CALL, person="alice", ended_at=site.parts.wall(site.parts.monotonic())
+            records.CALL,
+            owner=site.owners["alice"],
+            person="alice",
+            ended_at=site.parts.wall(site.parts.monotonic()),
         )
     )
     assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
@@ -109,7 +112,9 @@ async def test_a_card_without_requests(site: Site) -> None:
     wait_for(site)
     assert await seen(site, "you") == "You, alice No request with your key yet Connect a tool"
     ended = site.parts.wall(site.parts.monotonic()) - 600
-    site.parts.stats.last["alice"] = LastCall(ended_at=ended, model="m", waited_s=4.2, took_s=61.0)
+    site.parts.stats.last[site.owners["alice"]] = LastCall(
+        ended_at=ended, model="m", waited_s=4.2, took_s=61.0
+    )
     card = await seen(site, "you")
     assert card == "You, alice You have nothing waiting Last request 10 min ago, waited 4 s, took 1 min 1 s"
 
@@ -177,8 +182,9 @@ async def test_many_people_are_summed_up(site: Site) -> None:
     now = site.parts.wall(site.parts.monotonic())
     for number in range(1, 15):
         who = "alice" if number == 1 else f"p{number:02}"
+        owner = site.owners.get(who, who)
         site.parts.stats.record(
-            msgspec.structs.replace(records.CALL, person=who, slot_s=60.0 * number, ended_at=now)
+            msgspec.structs.replace(records.CALL, owner=owner, person=who, slot_s=60.0 * number, ended_at=now)
         )
     shown = await seen(site, "day")
     assert [f"p{number:02} " in shown for number in (14, 7, 6)] == [True, True, False]
