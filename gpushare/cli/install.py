@@ -29,9 +29,9 @@ from gpushare.core.hosts import with_port
 from gpushare.core.model import Role
 from gpushare.edge.files import KeyFile, asset, read_text, write_text
 
-UNITS = ("gpushare.service", "gpushare.socket")
-GPU_DROP_IN = "gpushare.service.d/gpu.conf"
-LISTEN_DROP_IN = "gpushare.socket.d/listen.conf"
+SERVICE, SOCKET = UNITS = ("gpushare.service", "gpushare.socket")
+GPU_DROP_IN = f"{SERVICE}.d/gpu.conf"
+LISTEN_DROP_IN = f"{SOCKET}.d/listen.conf"
 DRIVER = Path("/proc/driver/nvidia")
 SYSTEMD = Path("/run/systemd/system")
 
@@ -90,12 +90,16 @@ class Installation:
         self._keys = KeyFile(layout.state)
         self._show_key: Callable[[], None] | None = None
         self._add_files(find_python(), listen)
+        socket_changed = False
         for unit, text in _units(self.config, gpu=gpu).items():
             if text is not None or (layout.units / unit).exists():
-                self._add(_file(layout.units / unit, text))
+                step = _file(layout.units / unit, text)
+                self._add(step)
+                socket_changed |= step.needed and unit.startswith(SOCKET)
         self._add(self._first_key(name))
         if layout.is_live:
-            self._add(_start(changed=any(step.needed for step in self.plan.steps)))
+            changed = any(step.needed for step in self.plan.steps)
+            self._add(_start(changed=changed, socket_changed=socket_changed))
 
     def show_key(self) -> None:
         """Shows the first key, if one was made: it cannot be shown again."""
@@ -288,12 +292,13 @@ def _file(path: Path, text: str | None) -> Step:
     return Step(text=shown, needed=before != text, do=lambda: put(text), undo=lambda: put(before))
 
 
-def _start(*, changed: bool) -> Step:
+def _start(*, changed: bool, socket_changed: bool) -> Step:
     def start() -> None:
         run("systemctl", "daemon-reload")
         run("systemctl", "enable", "--quiet", *UNITS)
-        run("systemctl", "restart", "gpushare.socket")
-        run("systemctl", "restart", "gpushare.service")
+        # One that stays open refuses nobody; opening it anew would end who waits in it.
+        run("systemctl", "restart" if socket_changed else "start", SOCKET)
+        run("systemctl", "restart", SERVICE)
 
     if not SYSTEMD.exists():
         return Step(text="start: this machine was not started by systemd", needed=False, do=start)

@@ -235,6 +235,7 @@ START = [
     "systemctl restart gpushare.socket",
     "systemctl restart gpushare.service",
 ]
+UPGRADE = [line.replace("restart gpushare.socket", "start gpushare.socket") for line in START]
 
 
 def test_a_machine_gets_a_user_and_a_running_service(run: Run, machine: Machine, tree: Layout) -> None:
@@ -247,6 +248,21 @@ def test_a_machine_gets_a_user_and_a_running_service(run: Run, machine: Machine,
     assert "Nothing to do." in run("install", "--yes").err
     assert machine.commands == []
     machine.active = False
+    assert run("install", "--yes").code == 0
+    assert machine.commands == UPGRADE
+
+
+def test_an_upgrade_opens_the_socket_anew_only_where_that_changes(
+    run: Run, machine: Machine, tree: Layout
+) -> None:
+    """P23: who connects while the service is exchanged waits in the socket, which stays."""
+    run("install", "--yes")
+    machine.commands.clear()
+    (tree.program / "stamp").unlink()
+    assert run("install", "--yes").code == 0
+    assert machine.commands == UPGRADE
+    machine.commands.clear()
+    (tree.units / "gpushare.socket").write_text("[Unit]\n")
     assert run("install", "--yes").code == 0
     assert machine.commands == START
 
