@@ -87,6 +87,7 @@ async def _play(people: int, port: int, *, real: list[str] | None) -> None:
             config = _config(ollama, folder, gpu="fake" if real is None else "auto")
             logs.configure(config.log)
             async with app.running(config, key_file, port=port) as server:
+                await server.parts.monitor.probed.wait()  # only then the pages say whose answers they show
                 click.echo(_welcome(server.url, keys, models.usual, simulated=real is None))
                 async with _crowd(server.url, keys.people, models):
                     await stop.wait()
