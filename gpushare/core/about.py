@@ -4,6 +4,8 @@ Called by: the pages that answer ``gpushare whoami``, ``connect`` and ``models``
 Rules: as for the status document, fields are added and never renamed.
 """
 
+from datetime import datetime
+
 from msgspec import Struct, field
 
 from gpushare.core.model import Role, Service
@@ -46,7 +48,7 @@ class Installed(Struct, frozen=True, kw_only=True):
     vram_bytes: int | None = None
     on_gpu: float | None = None
     context: int | None = None
-    unloads: str | None = None
+    unloads: datetime | None = None
 
 
 class Models(Struct, frozen=True, kw_only=True):

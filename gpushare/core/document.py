@@ -76,7 +76,7 @@ class Model(Struct, frozen=True, kw_only=True):
     vram_bytes: int
     on_gpu: float | None
     context: int | None
-    unloads: str | None
+    unloads: datetime | None
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
@@ -146,11 +146,15 @@ class You(Struct, frozen=True, kw_only=True):
 
 
 class Ollama(Struct, frozen=True, kw_only=True):
-    """Ollama behind the queue; ``up`` is null until it was first asked."""
+    """Ollama behind the queue; ``up`` is null until it was first asked.
+
+    It is so since ``since``; with ``at_least`` that is when it was first asked, and it may be so for longer.
+    """
 
     up: bool | None
     version: str | None
     since: datetime | None
+    at_least: bool = False
 
 
 class Document(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ be handed to any layer, kept, logged or compared.  Times are seconds; names end 
 msgspec structs, because a call makes half a dozen of them and a frozen dataclass costs five times as much.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
@@ -241,10 +242,10 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
 
 
 class ResidentModel(Struct, frozen=True, kw_only=True):
-    """One row of Ollama's list of loaded models; ``context`` in tokens, ``expires`` as Ollama wrote it."""
+    """One row of Ollama's list of loaded models; ``context`` in tokens, ``expires`` None if unknown."""
 
     name: str
     size_bytes: int
     vram_bytes: int
     context: int | None
-    expires: str | None
+    expires: datetime | None

@@ -21,7 +21,8 @@ from gpushare.core.views import QueueView
 class OllamaView:
     """What was last heard from Ollama.
 
-    ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked.
+    ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked; with
+    ``at_least`` it never did: since it was first asked, and perhaps longer.
     ``failing`` are models that calls are turned away for.
     """
 
@@ -30,6 +31,7 @@ class OllamaView:
     models: tuple[str, ...] = ()
     loaded: tuple[ResidentModel, ...] = ()
     since: float | None = None
+    at_least: bool = False
     breaker: Door = Door.CLOSED
     failing: tuple[str, ...] = ()
 

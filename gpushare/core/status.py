@@ -27,7 +27,7 @@ from gpushare.core.document import (
     You,
 )
 from gpushare.core.gpu_status import gpus
-from gpushare.core.model import ResidentModel
+from gpushare.core.model import Lane, ResidentModel
 from gpushare.core.notices import notices
 from gpushare.core.picture import Picture, Progress, state_of
 from gpushare.core.stats import Day
@@ -97,11 +97,15 @@ class Showing:
         )
 
     def starts_in_s(self, expected_s: float | None) -> float | None:
-        """Returns when a new call would start: at once where nobody is, unknown where none is taken."""
+        """Returns when a new call would start: at once where nobody is, unknown where none is taken.
+
+        Where nothing is known of the first in line, a newcomer is told no more.
+        """
+        first = next((row for row in self.picture.queue.waiting if row.lane is Lane.GENERATE), None)
         match self.state:
             case State.FREE:
                 return 0.0
-            case State.BUSY | State.SWAP:
+            case State.BUSY | State.SWAP if first is None or first.eta_s is not None:
                 return expected_s
             case _:
                 return None
@@ -201,7 +205,8 @@ def _ollama(picture: Picture) -> Ollama:
     view = picture.ollama
     if view.since is None:
         return Ollama(up=None, version=None, since=None)
-    return Ollama(up=view.up, version=view.version or None, since=picture.at(view.since))
+    since = picture.at(view.since)
+    return Ollama(up=view.up, version=view.version or None, since=since, at_least=view.at_least)
 
 
 def _running(picture: Picture, row: RunningView, audience: Audience) -> Running:

@@ -79,6 +79,11 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY_S} days"
 
 
+def spent(seconds: float) -> str:
+    """Returns a time that was used: a little is not nothing."""
+    return "under 1 s" if 0 < seconds < 1 else duration(seconds)
+
+
 def left(seconds: float) -> str:
     """Returns when something ends that nobody has to wait for."""
     if seconds <= 0:
@@ -127,7 +132,7 @@ def worked(seconds: float) -> str:
     """Returns a sum of times for a column: hours do not become days, and minutes stand in line."""
     whole = int(seconds)
     if whole < _HOUR_S:
-        return duration(whole if whole < _MINUTE_S else whole - whole % _MINUTE_S)
+        return spent(seconds if whole < _MINUTE_S else whole - whole % _MINUTE_S)
     return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:2} min"
 
 

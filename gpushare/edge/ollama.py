@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import aiohttp
@@ -83,7 +84,7 @@ class HttpOllama:
                 size_bytes=row.size,
                 vram_bytes=row.size_vram,
                 context=row.context_length,
-                expires=row.expires_at,
+                expires=_instant(row.expires_at),
             )
             for row in rows
         )
@@ -130,6 +131,18 @@ class HttpOllama:
                 trust_env=False,
             )
         return self._session
+
+
+def _instant(text: str | None) -> datetime | None:
+    """Returns an instant as Ollama writes it, None for what is none or lies before all time that counts.
+
+    A model that stays for ever has a year such as 2318; what is off by a zone from year 1 or 9999 is none.
+    """
+    try:
+        found = datetime.fromisoformat(text or "").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found.replace(microsecond=0) if found.year >= 1970 else None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -91,7 +91,8 @@ class Monitor:
         up = version is not None
         if up != self.view.up or self.view.since is None:
             _log.info("ollama.up" if up else "ollama.down")
-            self.view = self.view.changed(up=up, since=self._clock())
+            first = self.view.since is None
+            self.view = self.view.changed(up=up, since=self._clock(), at_least=first)
         self.view = self.view.changed(version=version or self.view.version)
         self._health.probed(up=up)
         self._note_health()

@@ -157,7 +157,7 @@ class _Picture:
                 name = f"{person.who} (you)" if person.you else person.who
                 share = "" if person.share is None else wording.percent(person.share)
                 requests = wording.number(person.requests)
-                cells = f"{wording.duration(person.slot_s):>14}{share:>8}{requests:>10}"
+                cells = f"{wording.spent(person.slot_s):>14}{share:>8}{requests:>10}"
                 style = "bold" if person.you else ""
                 yield _line(f"{set_cell_size(printable(name), 24)}{cells}", width, style)
 

@@ -6,7 +6,7 @@ Rules: everything that is shown is escaped by the templates; no foreign address 
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +84,9 @@ def _within(context: Context, then: datetime) -> Markup:
 
 
 @jinja2.pass_context
-def _left(context: Context, text: str) -> Markup:
-    """Returns when something ends that nobody has to wait for; counted on by the page's script.
-
-    Args:
-        context: of the template.
-        text: an instant as Ollama writes it; what is none is not shown.
-    """
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        return Markup()
-    return _counted(context, then.astimezone(UTC), "data-left", wording.left, past=False)
+def _left(context: Context, then: datetime) -> Markup:
+    """Returns when something ends that nobody has to wait for; counted on by the page's script."""
+    return _counted(context, then, "data-left", wording.left, past=False)
 
 
 def _counted(
@@ -118,6 +109,7 @@ FILTERS: dict[str, Callable[..., str | list[str]]] = {
     "percent": wording.percent,
     "since": _since,
     "size": wording.size,
+    "spent": wording.spent,
     "until": _until,
     "waits_by_hour": wording.waits_by_hour,
     "within": _within,

@@ -28,7 +28,7 @@ def test_what_is_not_shown_is_absent_and_what_is_unknown_is_null() -> None:
     assert "day" not in plain
     assert plain["running"][0].keys() == {"id", "who", "you", "model", "started", "swap"}
     assert plain["gpus"] is None
-    assert plain["ollama"] == {"up": None, "version": None, "since": None}
+    assert plain["ollama"] == {"up": None, "version": None, "since": None, "at_least": False}
 
 
 def test_readers_in_python_get_the_same_document_back() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gpushare.core.audience import Audience, People
 from gpushare.core.gpu import GpuReading, GpuView
-from gpushare.core.model import Principal, ResidentModel, Role, Service
+from gpushare.core.model import Lane, Principal, ResidentModel, Role, Service
 from gpushare.core.picture import OllamaView, Picture, Progress
 from gpushare.core.stats import Day, LastCall, PersonDay
 from gpushare.core.status import Showing, document
@@ -108,7 +108,12 @@ def test_document_of_an_admin_is_complete() -> None:
     assert (status["host"], status["version"], status["state"]) == ("atlas", "0.1.0", "busy")
     assert status["new_request_starts_in_s"] == 89.7
     assert status["new_request_starts"] == "2026-11-20T14:04:42Z"
-    assert status["ollama"] == {"up": True, "version": "0.21.0", "since": "2026-11-20T14:02:12Z"}
+    assert status["ollama"] == {
+        "up": True,
+        "version": "0.21.0",
+        "since": "2026-11-20T14:02:12Z",
+        "at_least": False,
+    }
     assert status["running"] == [
         {
             "id": "run_b",
@@ -252,7 +257,11 @@ def test_unknown_values_are_null() -> None:
 def test_models_tell_how_much_is_on_the_gpu() -> None:
     """A model that does not fit gets its part and a notice."""
     split = ResidentModel(
-        name="big:70b", size_bytes=40_000, vram_bytes=10_000, context=None, expires="2026-11-20T14:32:12Z"
+        name="big:70b",
+        size_bytes=40_000,
+        vram_bytes=10_000,
+        context=None,
+        expires=WALL.replace(minute=32, microsecond=0),
     )
     status = seen(None, replace(PICTURE, ollama=UP.changed(loaded=(split,))))
     assert status["models"] == [
@@ -328,6 +337,16 @@ def test_the_last_day_shows_people_by_their_names_of_now() -> None:
     """Whoever was renamed is found under the new name, and whoever is gone under the last one."""
     status = seen(ROOT, replace(PICTURE, names={"bbbbbb": "robert"}))
     assert [row["who"] for row in status["day"]["people"]] == ["robert", "alice"]
+
+
+@pytest.mark.parametrize(("eta_s", "told_s"), [(12.0, 89.7), (None, None)])
+def test_a_newcomer_is_told_no_more_than_the_first_in_line(eta_s: float | None, told_s: float | None) -> None:
+    """Beside "1st in line, no estimate yet" nobody is told when a new request would start."""
+    first, second = waiting("aaaaaa", 1), waiting("cccccc", 2)
+    rows = replace(first, eta_s=eta_s), second, replace(first, lane=Lane.EMBED, eta_s=None)
+    status = seen(None, replace(PICTURE, queue=queue(running("bbbbbb"), *rows)))
+    assert status["new_request_starts_in_s"] == told_s
+    assert (status["new_request_starts"] is None) == (told_s is None)
 
 
 def test_a_key_for_some_models_sees_only_those() -> None:

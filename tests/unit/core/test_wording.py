@@ -222,6 +222,18 @@ def test_sums_of_time_stay_hours(seconds: float, text: str) -> None:
     assert wording.worked(seconds) == text
 
 
+def test_a_little_time_is_not_nothing() -> None:
+    """Only what was not used at all is 0 s."""
+    assert [wording.spent(seconds) for seconds in (0.0, 0.01, 0.99, 1.0, 90.0)] == [
+        "0 s",
+        "under 1 s",
+        "under 1 s",
+        "1 s",
+        "1 min 30 s",
+    ]
+    assert wording.worked(0.4) == "under 1 s"
+
+
 def test_energy_and_what_it_costs() -> None:
     """In the unit of the electricity bill."""
     assert wording.energy(9.36e6) == "2.6 kWh"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -26,6 +27,34 @@ async def test_version_store_and_memory_are_read(ollama: HttpOllama) -> None:
     assert await ollama.version() == "0.33.0"
     assert "m:latest" in await ollama.installed()
     assert await ollama.resident() == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        ("2026-11-20T15:32:12.123456789+01:00", datetime(2026, 11, 20, 14, 32, 12, tzinfo=UTC)),
+        ("2318-09-06T21:41:46Z", datetime(2318, 9, 6, 21, 41, 46, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("12026-11-20T14:32:12Z", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+async def test_when_a_model_unloads_is_an_instant_or_unknown(
+    ollama: HttpOllama, monkeypatch: pytest.MonkeyPatch, written: str | None, instant: datetime | None
+) -> None:
+    """Whatever Ollama writes, what comes in is a time that everybody can compute with, or none."""
+    body = json.dumps({"models": [{"name": "m", "expires_at": written}]}).encode()
+
+    async def get(_target: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        return 200, "application/json", body
+
+    monkeypatch.setattr(ollama, "get", get)
+    assert [row.expires for row in await ollama.resident()] == [instant]
 
 
 async def test_no_header_of_a_client_library_gives_it_away(sim: SimOllama, ollama: HttpOllama) -> None:

@@ -104,6 +104,17 @@ async def test_since_is_when_it_changed_not_when_it_was_asked() -> None:
     assert desk.monitor.view.since == 100.0
 
 
+async def test_how_long_ollama_was_up_before_nobody_knows() -> None:
+    """When it was first asked is no change; what follows is."""
+    desk = Desk()
+    await desk.monitor.poll()
+    assert desk.monitor.view.at_least
+    for down in (True, False):
+        desk.ollama.down = down
+        await desk.monitor.poll()
+        assert not desk.monitor.view.at_least
+
+
 async def test_names_are_matched_as_ollama_matches_them() -> None:
     """A model is known under its canonical name, whatever the case of the installed one."""
     desk = Desk()

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -268,7 +269,11 @@ async def open_site(config: Config) -> AsyncIterator[Site]:
     queue = MadeUpQueue(owners, parts.monotonic)
     parts.slots = cast("LocalSlots", queue)
     loaded = ResidentModel(
-        name="qwen3-coder:30b", size_bytes=20, vram_bytes=20, context=32768, expires="2026-11-20T14:32:12Z"
+        name="qwen3-coder:30b",
+        size_bytes=20,
+        vram_bytes=20,
+        context=32768,
+        expires=datetime(2026, 11, 20, 14, 32, 12, tzinfo=UTC),
     )
     parts.monitor.view = OllamaView(up=True, version="0.21.0", loaded=(loaded,), since=0.0)
     application = app.build_app(parts, life)

@@ -159,7 +159,7 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
             size_bytes=20_000_000_000,
             vram_bytes=vram,
             context=32768,
-            expires=datetime.fromtimestamp(now + left_s, UTC).isoformat(),
+            expires=datetime.fromtimestamp(now + left_s, UTC),
         )
         for name, vram, left_s in (("half:70b", 10_000_000_000, 1770), ("kept:7b", 20_000_000_000, 1e9))
     ]
@@ -167,9 +167,12 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
     shown = await seen(site, "models")
     assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads in 29 min" in shown
     assert "kept:7b 18.6 GB 32 768 tokens unloads not by itself" in shown
-    odd = replace_model(rows[0], expires="soon"), replace_model(rows[0], expires=None)
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    odd = replace_model(rows[0], expires=end), replace_model(rows[1], expires=None)
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=odd)
-    assert "half:70b 9.3 GB" in await seen(site, "models")
+    shown = await seen(site, "models")
+    assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads not by itself" in shown
+    assert shown.endswith("kept:7b 18.6 GB 32 768 tokens")
 
 
 def replace_model(row: ResidentModel, **fields: object) -> ResidentModel:
@@ -192,6 +195,17 @@ async def test_many_people_are_summed_up(site: Site) -> None:
     assert "5 others 20 min 19 % 5 requests" in shown
 
 
+async def test_a_little_is_not_nothing(site: Site) -> None:
+    """Whoever has a share of the GPU time has used some."""
+    now = site.parts.wall(site.parts.monotonic())
+    for who, slot_s in (("alice", 0.2), ("bob", 20.0)):
+        done = msgspec.structs.replace(
+            records.CALL, owner=site.owners[who], person=who, slot_s=slot_s, ended_at=now
+        )
+        site.parts.stats.record(done)
+    assert "alice (you) under 1 s 1 % 1 request" in await seen(site, "day")
+
+
 async def test_the_last_day_is_drawn(site: Site) -> None:
     """The waits of each hour are bars with words, and a sentence for those who do not see them."""
     now = site.parts.wall(site.parts.monotonic())
@@ -212,6 +226,9 @@ async def test_the_last_day_is_drawn(site: Site) -> None:
         (OllamaView(), "Starting host {} · Ollama has not been asked yet"),
         (OllamaView(since=-120.0), "Ollama does not answer (for "),
         (OllamaView(up=True, since=-120.0), "Busy: 1 running, 2 waiting A new request would start in about"),
+        (OllamaView(up=True, since=-9e5), "host {} · Ollama up 10 days"),
+        (OllamaView(up=True, since=-9e5, at_least=True), "host {} · Ollama up at least 10 days"),
+        (OllamaView(since=-9e5, at_least=True), "host {} · Ollama down at least 10 days"),
     ],
 )
 async def test_the_head_follows_ollama(site: Site, view: OllamaView, words: str) -> None:
@@ -233,6 +250,7 @@ async def test_unknown_times_are_said_to_be_unknown(site: Site) -> None:
     site.queue.view = replace(site.queue.view, waiting=rows)
     site.queue.snapshot = lambda: site.queue.view  # type: ignore[method-assign]
     assert "2nd in line, no estimate yet" in await seen(site, "you")
+    assert "There is no estimate yet for a new request" in await seen(site, "head")
     assert "loads the model first no estimate yet" in await seen(site, "queue")
 
 
@@ -243,7 +261,7 @@ async def test_a_hostile_model_is_text_everywhere(site: Site) -> None:
         site.queue.view,
         running=tuple(replace(row, model=HOSTILE, swap=True) for row in site.queue.view.running),
     )
-    loaded = ResidentModel(name=HOSTILE, size_bytes=1, vram_bytes=1, context=None, expires=HOSTILE)
+    loaded = ResidentModel(name=HOSTILE, size_bytes=1, vram_bytes=1, context=None, expires=None)
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=(loaded,))
     for who in ("", "alice", "bob", "carol"):
         _, _, page = await site.get("/status", who)
