@@ -26,9 +26,10 @@
 
   const root = document.documentElement;
   const $ = (id) => document.getElementById(id);
-  const recall = (name) => { try { return localStorage.getItem(name); } catch (e) { return null; } };
-  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch (e) { /* no storage: forget */ } };
-  root.dataset.theme = recall("theme") || "";
+  const browser = "localStorage", tab = "sessionStorage"; // how far what is kept reaches
+  const recall = (where, name) => { try { return window[where].getItem(name); } catch (e) { return null; } };
+  const keep = (where, name, value) => { try { window[where].setItem(name, value); } catch (e) { /* forget */ } };
+  root.dataset.theme = recall(browser, "theme") || "";
 
   let ahead = null; // seconds by which the server's clock is ahead of ours, once known
   const count = (part) => {
@@ -46,16 +47,19 @@
   };
 
   const live = (view) => {
-    let source, heard, next = 0, tries = 0, lost = "", paused = "", hidden, rev = "", said = 0;
+    let source, heard, next = 0, tries = 0, lost = "", paused = "", hidden, rev = "", said = 0, news = "";
     const late = new Map();
     const time = (at) => new Date(at).toTimeString().slice(0, 8);
     const say = (dot, words) => {
       $("dot").className = `dot ${dot}`;
       if ($("link").textContent !== words) $("link").textContent = words;
     };
-    const held = (el) => {
+    const filled = (field) =>
+      field.matches(":autofill") || field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+    const held = (el) => { // by the focus, a selection, or what was typed
       const marked = getSelection();
-      return el.contains(document.activeElement) || (!marked.isCollapsed && marked.containsNode(el, true));
+      return el.contains(document.activeElement) || (!marked.isCollapsed && marked.containsNode(el, true)) ||
+        [...el.querySelectorAll("input")].some(filled);
     };
     const apply = () => {
       for (const [id, html] of late) {
@@ -78,12 +82,13 @@
     const failed = () => {
       retry(Math.min(30, 2 ** tries++) * (0.7 + 0.6 * Math.random()));
       if (tries > 2) fetch("/healthz").then((answer) => { // the server is there and has no place for us
-        if (answer.ok && document.activeElement === document.body) location.reload();
+        if (answer.ok && next && !held($("main"))) location.reload();
       }, () => {});
     };
     const open = () => {
       next = 0;
       heard = Date.now();
+      say("", lost ? "Reconnecting…" : "Connecting…");
       source = new EventSource(`/events?view=${view}&rev=${rev}`);
       source.onerror = () => source.readyState === 2 ? failed() : say("", "Reconnecting…");
       const on = (name, act) => source.addEventListener(name, (event) => { heard = Date.now(); act(event.data); });
@@ -93,9 +98,9 @@
       });
       on("meta", (data) => {
         const meta = JSON.parse(data);
-        if (meta.build !== root.dataset.build && recall("build") !== meta.build) {
-          keep("build", meta.build);
-          location.reload();
+        if (meta.build !== root.dataset.build && recall(tab, "build") !== meta.build && !held($("main"))) {
+          keep(tab, "build", meta.build);
+          if (recall(tab, "build")) location.reload(); // where nothing is kept, it would be again and again
         }
         ahead = meta.now - Date.now() / 1000;
         rev = meta.rev;
@@ -105,7 +110,8 @@
         apply();
         if (meta.title) document.title = meta.title;
         if (meta.icon && $("icon").getAttribute("href") !== meta.icon) $("icon").href = meta.icon;
-        if (meta.say && Date.now() - said > 9000) { $("say").textContent = meta.say; said = Date.now(); }
+        news = meta.say || news;
+        if (news && Date.now() - said > 9000) { $("say").textContent = news; said = Date.now(); news = ""; }
       });
       on("bye", (data) => {
         const bye = JSON.parse(data);
@@ -129,23 +135,25 @@
       close();
       next = 0;
       if (paused) say("off", `Paused at ${paused}`);
-      else { say("", "Connecting…"); open(); }
+      else open();
     };
-    document.addEventListener("visibilitychange", () => {
+    const look = () => { // a tab that nobody sees needs no stream
       clearTimeout(hidden);
       if (document.hidden) hidden = setTimeout(() => { close(); next = 0; }, 30000);
       else if (!source && !next && !paused) open();
-    });
+    };
+    document.addEventListener("visibilitychange", look);
     addEventListener("beforeprint", () => { if ($("printed")) $("printed").textContent = new Date().toLocaleString(); });
     $("live").hidden = false;
     open();
+    look();
     setInterval(tick, 1000);
   };
 
   document.addEventListener("DOMContentLoaded", () => {
     const select = $("theme").querySelector("select");
     select.value = root.dataset.theme;
-    select.onchange = () => keep("theme", root.dataset.theme = select.value);
+    select.onchange = () => keep(browser, "theme", root.dataset.theme = select.value);
     $("theme").hidden = false;
     if (document.body.dataset.view) live(document.body.dataset.view);
   });

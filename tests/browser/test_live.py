@@ -1,6 +1,7 @@
 """The page while it lives: it changes without being loaded again, and leaves alone what a person holds."""
 
 import asyncio
+import json
 import re
 
 from playwright.async_api import Page, Route, expect
@@ -19,6 +20,10 @@ window.streams = [];
 window.EventSource = class extends EventSource {
   constructor(address) { super(address); window.streams.push(this); }
 };
+"""
+NO_STORAGE = """
+Object.defineProperty(window, "localStorage", {get() { throw new Error("denied"); }});
+Object.defineProperty(window, "sessionStorage", {get() { throw new Error("denied"); }});
 """
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -115,6 +120,30 @@ async def test_focus_is_kept(gate: Gate, visit: Visit) -> None:
     await late
 
 
+async def test_what_is_typed_is_kept(gate: Gate, visit: Visit) -> None:
+    """A key that was pasted before the first news, or filled in by a password manager, is still there after."""
+    page = await visit("/help")
+    typed = asyncio.Event()
+
+    async def after_typing(route: Route) -> None:
+        await typed.wait()
+        await route.continue_()
+
+    await page.route("**/events*", after_typing)
+    await page.goto("/status")
+    field = page.get_by_label("Your key")
+    await field.fill(gate.keys["alice"])
+    await field.evaluate("field => field.blur()")
+    typed.set()
+    await live(page)
+    await expect(field).to_have_value(gate.keys["alice"])
+    async with waiting(gate, "bob"):
+        await expect(page.locator("h1")).to_have_text("Busy: 1 running, 1 waiting")
+    await expect(field).to_have_value(gate.keys["alice"])
+    await page.get_by_role("button", name="Show my place").click()
+    await expect(page.locator("#you h2")).to_have_text("You, alice")
+
+
 async def test_pause(gate: Gate, visit: Visit) -> None:
     """A paused page has no stream and stands still; going on brings the newest."""
     page = await visit(who="alice")
@@ -150,27 +179,122 @@ async def test_a_hidden_tab_needs_no_stream(gate: Gate, visit: Visit) -> None:
         assert await is_the_same(page)
 
 
-async def test_another_build_is_loaded_once(gate: Gate, visit: Visit) -> None:
-    """A page made of older files than the server's loads itself again, and not for ever."""
-    page = await visit(who="alice")
-    loads = 0
+class Outdated:
+    """Makes the pages of a browser older than the server's files; counts how often one is loaded."""
 
-    async def outdated(route: Route) -> None:
-        nonlocal loads
-        loads += 1
+    def __init__(self) -> None:
+        self.loads = 0
+
+    async def __call__(self, route: Route) -> None:
+        """Answers with the page, made of older files."""
+        self.loads += 1
         answer = await route.fetch()
         text = re.sub(r'data-build="[^"]+"', 'data-build="older"', await answer.text())
         await route.fulfill(response=answer, body=text)
 
-    await page.route("**/status", outdated)
-    async with page.expect_event("load", lambda _: loads == 2):
-        await page.goto("/status")
-    await live(page)
+
+async def change(gate: Gate, *pages: Page) -> None:
+    """Lets something happen, and waits until the pages have shown it and are as before."""
     async with waiting(gate, "bob"):
-        await expect(page.locator("h1")).to_have_text("Busy: 1 running, 1 waiting")
-    await expect(page.locator("h1")).to_have_text("Free: a request starts at once")
+        for page in pages:
+            await expect(page.locator("h1")).to_have_text("Busy: 1 running, 1 waiting")
+    for page in pages:
+        await expect(page.locator("h1")).to_have_text("Free: a request starts at once")
+
+
+async def test_a_tab_opened_behind_needs_no_stream(gate: Gate, visit: Visit) -> None:
+    """A page that nobody has seen yet gives its stream back as well, and is live once it is looked at."""
+    page = await visit("/help")
+    await page.clock.install()
+    await page.add_init_script(COUNT_STREAMS)
+    await page.add_init_script("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    await page.goto("/status")
+    await live(page)
+    await page.clock.run_for(31_000)
+    assert await open_streams(page) == 0
+    await page.evaluate(HIDE, arg=False)
+    await change(gate, page)
     assert await is_the_same(page)
-    assert loads == 2
+
+
+async def test_the_last_sentence_is_said(gate: Gate, visit: Visit) -> None:
+    """Of two that come at once a screen reader is told one, and the newest as soon as it may be."""
+    page = await visit("/help")
+    await page.clock.install()
+    build = await page.locator("html").get_attribute("data-build")
+    sentences = ["one", "two"]
+    opened = 0
+
+    async def told(route: Route) -> None:
+        nonlocal opened
+        say = sentences[opened] if opened < len(sentences) else None
+        opened += 1
+        meta = {"now": 0, "rev": "b-1", "build": build, "say": say}
+        await route.fulfill(
+            content_type="text/event-stream", body=f"retry: 50\n\nevent: meta\ndata: {json.dumps(meta)}\n\n"
+        )
+
+    await page.route("**/events*", told)
+    await page.goto("/status")
+    await expect(page.locator("#say")).to_have_text("one")
+    await gate.until(lambda: opened > len(sentences))
+    await page.clock.fast_forward(10_000)
+    await expect(page.locator("#say")).to_have_text("two")
+
+
+async def test_another_build_is_loaded_once(gate: Gate, visit: Visit) -> None:
+    """A page made of older files than the server's loads itself again, in every tab, and not for ever."""
+    first = await visit(who="alice")
+    second = await first.context.new_page()
+    outdated = Outdated()
+    await first.context.route("**/status", outdated)
+    for number, page in enumerate((first, second), start=1):
+        async with page.expect_event("load", lambda _: outdated.loads == 2 * number):  # noqa: B023
+            await page.goto("/status")
+        await live(page)
+    await change(gate, first, second)
+    assert await is_the_same(first)
+    assert await is_the_same(second)
+    assert outdated.loads == 4
+
+
+async def test_nothing_is_loaded_again_for_ever(gate: Gate, visit: Visit) -> None:
+    """Where the browser keeps nothing, a page cannot know that it was loaded again, so it is not."""
+    page = await visit("/help")
+    await page.add_init_script(NO_STORAGE)
+    outdated = Outdated()
+    await page.route("**/status", outdated)
+    await page.goto("/status")
+    await live(page)
+    await change(gate, page)
+    assert await is_the_same(page)
+    assert outdated.loads == 1
+
+
+async def test_another_build_waits_for_a_person(gate: Gate, visit: Visit) -> None:
+    """What is typed is not lost to newer files; they come once the field is empty again."""
+    page = await visit("/help")
+    outdated, typed = Outdated(), asyncio.Event()
+
+    async def after_typing(route: Route) -> None:
+        await typed.wait()
+        await route.continue_()
+
+    await page.route("**/events*", after_typing)
+    await page.route("**/status", outdated)
+    await page.goto("/status")
+    field = page.get_by_label("Your key")
+    await field.fill("gs_")
+    typed.set()
+    await live(page)
+    await change(gate, page)
+    assert await is_the_same(page)
+    await expect(field).to_have_value("gs_")
+    await field.fill("")
+    await field.evaluate("field => field.blur()")
+    async with page.expect_event("load"), waiting(gate, "bob"):
+        pass
+    assert outdated.loads == 2
 
 
 async def test_the_theme_is_kept(gate: Gate, visit: Visit) -> None:

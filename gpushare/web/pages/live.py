@@ -72,8 +72,8 @@ def _check_view(request: web.Request, parts: Parts, view: str, who: Principal | 
 
 
 def _rev(request: web.Request) -> str:
-    """Returns what the viewer knows already: the page says it, a browser's own retry sends it."""
-    for given in (request.query.get("rev"), request.headers.get("Last-Event-ID")):
+    """Returns what the viewer knows already: a browser's own retry sends it, which is newer than its page's."""
+    for given in (request.headers.get("Last-Event-ID"), request.query.get("rev")):
         if given and _REV.fullmatch(given):
             return given
     return ""

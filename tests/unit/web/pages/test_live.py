@@ -86,6 +86,19 @@ async def test_who_comes_back_is_told_what_changed(site: Site, how: str) -> None
     assert list(parts) == ["head", "queue"]
 
 
+async def test_what_a_browser_heard_last_counts(site: Site) -> None:
+    """A browser that tries again by itself asks for the old address, and sends what it has heard since."""
+    async with site.watch("", "bob") as stream:
+        _, meta = await opened(site, stream)
+        site.queue.view = replace(site.queue.view, waiting=())
+        await site.round()
+        _, later = await stream.update()
+    headers = {"Last-Event-ID": str(later["rev"])}
+    async with site.watch(f"?rev={meta['rev']}", "bob", **headers) as stream:
+        parts, _ = await opened(site, stream)
+    assert parts == {}
+
+
 async def test_what_another_viewer_knows_counts_for_nobody_else(site: Site) -> None:
     """A page that lost its session and comes back without it gets everything a stranger sees."""
     async with site.watch() as first, site.watch("", "alice") as second, site.watch("", "bob") as stream:
