@@ -329,6 +329,7 @@ async def served(
     env: Mapping[str, str] | None = None,
     listener: socket.socket | None = None,
     inside: Sequence[str] = (),
+    before: str = "",
 ) -> AsyncIterator[Server]:
     """Runs ``gpushare serve`` for the block.
 
@@ -341,6 +342,7 @@ async def served(
         env: further variables.
         listener: handed over in place of listening on the port.
         inside: a command that becomes the server, with the server's own command behind it.
+        before: Python that runs in the server's process first.
     """
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -351,7 +353,7 @@ async def served(
     config = folder / "config.toml"
     config.write_text(f'[state]\ndir = "{state}"\n[ollama]\nurl = "{ollama_url}"\n{settings}')
     process = await asyncio.create_subprocess_exec(
-        *(*inside, sys.executable, "-c", SERVE if listener is None else TAKE_OVER + SERVE),
+        *(*inside, sys.executable, "-c", (before if listener is None else TAKE_OVER) + SERVE),
         *("serve", "-c", str(config), "--listen", f"127.0.0.1:{port}"),
         env=variables,
         pass_fds=() if listener is None else (listener.fileno(),),
