@@ -35,6 +35,7 @@ from gpushare.edge.upstream import HttpUpstream
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.health import Health
+from gpushare.engine.lag import LoopLag
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import GpuSource, Observer
 from gpushare.engine.slots import LocalSlots, QueueLimits
@@ -68,6 +69,8 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     monitor = _make_monitor(config, ollama, slots, health, life)
     monitor.on_models.append(stats.know)
     gpus = _make_gpus(config, slots, monitor, life)
+    lag = LoopLag(clock=clock)
+    life.tasks.append(lag.run)
     gateway = Gateway(
         config,
         slots=slots,
@@ -90,6 +93,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         monitor=monitor,
         gpus=gpus,
         health=health,
+        lag=lag,
         memory=ollama,
         stats=stats,
         ledger=store,
@@ -237,6 +241,7 @@ def _sources(
         people=lambda: parts().config.metrics.people,
         rejected=lambda: parts().config_rejected,
         ledger=lambda: store.state,
+        lag_s=lambda: parts().lag.worst_s,
     )
 
 

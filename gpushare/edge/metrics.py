@@ -66,6 +66,7 @@ class Sources:
     people: Callable[[], bool]
     rejected: Callable[[], bool]
     ledger: Callable[[], LedgerState]
+    lag_s: Callable[[], float]
 
 
 class Metrics:
@@ -95,6 +96,8 @@ class _Collector(Collector):
         yield _gauge("gpushare_draining", "1 while calls are turned away by a drain.", sources.draining())
         refused = "1 while the settings or keys on disk have mistakes and the old ones are in use."
         yield _gauge("gpushare_config_rejected", refused, sources.rejected())
+        late = "The most a timer of the last ten seconds was late."
+        yield _gauge("gpushare_loop_lag_seconds", late, sources.lag_s())
         yield from _calls(sources.stats)
         yield from _models(sources.stats)
         if sources.people():

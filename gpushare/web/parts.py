@@ -25,6 +25,7 @@ from gpushare.core.told import Newcomers, Told
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.health import Health
+from gpushare.engine.lag import LoopLag
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import Exposition, KeyStore, LedgerReader, ModelMemory
 from gpushare.engine.slots import LocalSlots
@@ -51,6 +52,7 @@ class Parts:
     monitor: Monitor
     gpus: GpuWatch | None  # None where the configuration wants no numbers
     health: Health
+    lag: LoopLag
     memory: ModelMemory
     stats: Stats
     ledger: LedgerReader
