@@ -121,7 +121,7 @@ async def test_focus_is_kept(gate: Gate, visit: Visit) -> None:
 
 
 async def test_what_is_typed_is_kept(gate: Gate, visit: Visit) -> None:
-    """A key that was pasted before the first news, or filled in by a password manager, is still there after."""
+    """A key that was pasted before the first news, or filled in for the person, is still there after."""
     page = await visit("/help")
     typed = asyncio.Event()
 

@@ -72,7 +72,7 @@ def _check_view(request: web.Request, parts: Parts, view: str, who: Principal | 
 
 
 def _rev(request: web.Request) -> str:
-    """Returns what the viewer knows already: a browser's own retry sends it, which is newer than its page's."""
+    """Returns what the viewer knows already: what a browser sends by itself is newer than its page."""
     for given in (request.headers.get("Last-Event-ID"), request.query.get("rev")):
         if given and _REV.fullmatch(given):
             return given
