@@ -54,12 +54,13 @@ async def test_signing_in_and_out(gate: Gate, visit: Visit) -> None:
 
 
 async def test_a_call_is_cancelled(gate: Gate, visit: Visit) -> None:
-    """The button on one's own page ends a call that waits."""
+    """The button on one's own page ends a call that waits; what came of it is said for a while."""
     async with waiting(gate, "alice"):
         page = await visit("/me", who="alice", java_script_enabled=False)
         await page.get_by_role("button", name="Cancel this request").click()
         await expect(page.locator(".notice.info")).to_have_text("The request is cancelled.")
         await gate.waiting(0)
+        await expect(page.locator(".notice.info")).to_be_hidden()
 
 
 async def test_a_key_is_replaced(gate: Gate, visit: Visit) -> None:
