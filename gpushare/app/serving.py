@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
+from gpushare.app.disk import watch_disk
 from gpushare.app.examination import examine_running
 from gpushare.app.keys import KeyKeeper, watch_keys
 from gpushare.app.life import Life
@@ -122,6 +123,7 @@ async def running(
     parts.key_store = KeyKeeper(parts, key_file)
     parts.examine = lambda: examine_running(parts, key_file)
     life.tasks.append(lambda: watch_keys(parts, key_file))
+    life.tasks.append(lambda: watch_disk(parts, key_file.path.parent))
     runner = make_runner(
         build_app(parts, life),
         api=answer_api,

@@ -81,6 +81,7 @@ class Lease(Struct, eq=False, kw_only=True):
         t_grant: when the slot was taken.
         t_start: when useful service began, None while the model loads.
         swap: whether the model was not resident at the grant.
+        load_s: how long its load took, if it was measured; of several that waited for one, the first has it.
         number: counts grants, so that leases have an order.
     """
 
@@ -93,6 +94,7 @@ class Lease(Struct, eq=False, kw_only=True):
     t_start: float | None = None
     released: bool = False
     swap: bool = False
+    load_s: float | None = None
     number: int = 0
 
     def elapsed_s(self, now: float) -> float:

@@ -63,13 +63,23 @@ SWAPPING = Notice(
     text="More than a fifth of the GPU's time lately went into loading models. "
     "Requests for the model that is in memory start sooner.",
 )
+DISK_FULL = Notice(
+    code="disk-full",
+    level="warn",
+    text="Less than 5 % of the server's disk is free. Requests run all the same; when it is full, what they "
+    "use is not written down.",
+)
 SWAPPING_PART = 0.2
 SWAPPING_AFTER_S = 300.0  # of work: the first load of a morning is no news
 
 
 def notices(picture: Picture, *, admin: bool) -> tuple[Notice, ...]:
-    """Returns at most three notices, the gravest first; only admins are told what only they can put right."""
-    return tuple(_found(picture, admin=admin))[:MOST]
+    """Returns at most three notices, the gravest first; only admins are told what only they can put right.
+
+    That everything is invented is said besides, whatever else there is to say.
+    """
+    demo = (DEMO,) if picture.ollama.version.endswith(SIMULATED) else ()
+    return (*tuple(_found(picture, admin=admin))[:MOST], *demo)
 
 
 def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
@@ -93,5 +103,5 @@ def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
     day = picture.day
     if day.loading_s > SWAPPING_PART * max(SWAPPING_AFTER_S, day.busy_s + day.loading_s):
         yield SWAPPING
-    if picture.ollama.version.endswith(SIMULATED):
-        yield DEMO
+    if picture.disk is not None and picture.disk.nearly_full:
+        yield DISK_FULL

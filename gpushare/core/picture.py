@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gpushare.core.breaker import Door
+from gpushare.core.doctor.facts import Disk
 from gpushare.core.document import State
 from gpushare.core.gpu import GpuView
 from gpushare.core.model import ResidentModel
@@ -57,7 +58,7 @@ class Picture:
 
     ``now`` is monotonic seconds, the clock of ``queue`` and ``ollama``; ``wall`` is the same instant in UTC.
     ``names`` maps owners to shown names; ``last`` holds each owner's latest call that ended.
-    ``gpus`` is None where nothing reads them.
+    ``gpus`` is None where nothing reads them, ``disk`` while nobody has looked.
     """
 
     now: float
@@ -69,6 +70,7 @@ class Picture:
     day: Day
     max_waiting: int
     gpus: GpuView | None = None
+    disk: Disk | None = None
     draining: bool = False
     config_rejected: bool = False
     names: Mapping[str, str] = field(default_factory=dict)

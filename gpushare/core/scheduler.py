@@ -160,10 +160,6 @@ class Scheduler:
         """Whether a model is being loaded for a granted call."""
         return self.board.swap_pending
 
-    def learn_load(self, model: str, seconds: float) -> None:
-        """Takes the measured load time of a model."""
-        self.costs.learn_load(model, seconds)
-
     # --- waiting ---------------------------------------------------------------------------------------
 
     @property
@@ -304,7 +300,8 @@ class Scheduler:
         since = backend.load_since if backend.lane is Lane.GENERATE else lease.t_grant
         backend.load_since = None
         if since is not None:
-            self.habits.loaded(lease.ticket.model, now - since)
+            lease.load_s = now - since
+            self.habits.loaded(lease.ticket.model, lease.load_s)
 
     def loaded(self, lease: Lease, now: float) -> None:
         """Notes that a lease's model answers: all that was granted for it there runs from now."""

@@ -140,8 +140,8 @@ class _Names:
 
 
 def _has_swapped(record: Record) -> bool:
-    """Whether a call loaded its model first: it did answer, so the model was loaded."""
-    return record.swap and record.first_s is not None
+    """Whether a model was loaded for a call; of several that waited for one load, the first counts."""
+    return record.swap and record.load_s is not None
 
 
 def _last_call(record: Record, waited_s: float) -> LastCall:

@@ -1,6 +1,7 @@
 """What the kernel tells of this machine: who listens where, its addresses, its processes, its files.
 
-Called by: ``app.examination``.  Rules: what this user may not see is left out; nothing waits for anybody.
+Called by: ``app.examination``, ``app.disk``.  Rules: what this user may not see is left out; nothing waits
+for anybody.
 """
 
 import os

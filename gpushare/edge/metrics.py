@@ -123,7 +123,7 @@ def _calls(stats: Stats) -> Iterator[Metric]:
     yield _counter("gpushare_errors", errors, _rows(stats.errors), labels=("code",))
     yield _counter("gpushare_sent_bytes", "Answer bytes sent to clients.", [((), stats.bytes_out)])
     yield _counter("gpushare_undelivered", "Answers a client did not wait for.", [((), stats.undelivered)])
-    yield _counter("gpushare_swaps", "Requests that had to load their model first.", [((), stats.swaps)])
+    yield _counter("gpushare_swaps", "Models that were loaded for a request.", [((), stats.swaps)])
     waits = [((service.value,), histogram) for service, histogram in stats.wait.items()]
     yield _histogram("gpushare_wait_seconds", "Time in the queue.", waits, labels=("class",))
     first = "Time from the start of a request to the first byte of its answer."

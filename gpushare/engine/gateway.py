@@ -327,8 +327,8 @@ class Gateway:
         if end.first_at is not None:
             live.first_s = end.first_at - live.began
             self._note_pace(live, end.first_at - (end.connected_at or end.first_at))
-        if live.lease is not None and live.lease.swap and end.usage.load_s:
-            self.slots.learn_load(live.call.model, end.usage.load_s)
+        if live.load_s:
+            self.slots.learn_load(live.call.model, live.load_s)
 
     def _note_pace(self, live: LiveCall, seconds: float) -> None:
         """Learns how long a loaded model takes to begin; a single document only begins when it ends."""

@@ -107,6 +107,11 @@ class HeldSlot:
         return self.held.swap
 
     @property
+    def load_s(self) -> float | None:
+        """Seconds its model took to load; None if it was there, or the load counts for another call."""
+        return self.held.load_s
+
+    @property
     def slot_s(self) -> float:
         """Slot-seconds charged; final once settled."""
         return self.held.charged

@@ -82,7 +82,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
             first_s=self.first_s,
             total_s=now - self.began,
             slot_s=lease.slot_s if lease else 0.0,
-            load_s=self.usage.load_s,
+            load_s=self.load_s,
             input_tokens=self.usage.input_tokens,
             output_tokens=self.usage.output_tokens,
             records=relay.records if relay else 0,
@@ -92,6 +92,12 @@ class LiveCall(Struct, eq=False, kw_only=True):
             suspect=self.usage.suspect,
             admitted=self.admitted,
         )
+
+    @property
+    def load_s(self) -> float | None:
+        """Seconds in which the model was loaded, as Ollama says or else as seen; None if it was there."""
+        seen_s = self.lease.load_s if self.lease else None
+        return seen_s if seen_s is None or self.usage.load_s is None else self.usage.load_s
 
     def _waited_s(self, now: float) -> float | None:
         """Returns the seconds in the queue, also of a call that gave up there."""

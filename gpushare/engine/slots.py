@@ -275,11 +275,11 @@ class LocalSlots:
             scheduler.habits.took(ticket, call.slot_s)
             if call.swap and call.load_s:
                 scheduler.habits.loaded(call.model, call.load_s)
-                scheduler.learn_load(call.model, call.load_s)
+                scheduler.costs.learn_load(call.model, call.load_s)
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Remembers how long loading a model took."""
-        self._scheduler.learn_load(model, seconds)
+        self._scheduler.costs.learn_load(model, seconds)
 
     def pause(self) -> None:
         """Grants nothing from now on; running calls finish, waiting calls wait."""

@@ -14,8 +14,8 @@ from gpushare.core.model import Outcome, Record
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge.store.reading import calls
 from gpushare.edge.store.schema import open_reader
-from gpushare.sim import State
-from tests.conformance.tools import body_of, busy, served
+from gpushare.sim import SimModel, State
+from tests.conformance.tools import body_of, busy, know_models, served
 from tests.harness import Gate, chat, gateway
 from tests.integration.process import Client, process
 
@@ -45,6 +45,22 @@ async def test_a_row_says_what_the_log_line_and_the_metric_say(gate: Gate) -> No
     assert line["waited_s"] == round(row.waited_s or 0.0, 3)
     assert gate.parts.stats.requests["/api/chat", Outcome.OK] == 1
     assert "gpushare_ledger_rows_total 1.0" in (await gate.request("GET", "/metrics"))[2].decode()
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_load_counts_in_every_dialect(gate: Gate, path: str) -> None:
+    """Only Ollama's own dialect says how long a load took; the swaps of a day count all of them."""
+    await know_models(gate)
+    gate.sim.store.put("n", SimModel(name="n", load_s=0.5))
+    for model in ("n", "n"):
+        assert (await gate.post(path, body_of(path, model=model)))[0] == 200
+    await gate.rest()
+    first, second = written(gate.key_file.path.parent).values()
+    assert first.load_s is not None
+    assert first.load_s > 0.2
+    assert second.load_s is None
+    day = gate.parts.stats.day(time.time())
+    assert (day.swaps, day.loading_s) == (1, first.load_s)
 
 
 async def test_every_kind_of_end_has_its_row(gate: Gate) -> None:

@@ -13,6 +13,8 @@ from gpushare.core.config import Config
 from gpushare.core.gpu import GpuReport
 from gpushare.core.problems import Problem
 
+LEAST_FREE = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -99,6 +101,11 @@ class Disk:
 
     free: int
     total: int
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether somebody should make room."""
+        return self.free < LEAST_FREE * self.total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

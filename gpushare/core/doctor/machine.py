@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from gpushare.core.doctor.base import Finding, fail, ok, size, warn
 from gpushare.core.doctor.facts import Entry, Facts
 
-LEAST_FREE = 0.05
-
 
 def clock(facts: Facts) -> Iterator[Finding]:
     """The clock is right, as far as that can be told: keys begin and end by it."""
@@ -28,7 +26,7 @@ def disk(facts: Facts) -> Iterator[Finding]:
     if found is None:
         return
     text = f"{size(found.free)} of {size(found.total)} are free for {facts.machine.folder}"
-    if found.free < LEAST_FREE * found.total:
+    if found.nearly_full:
         yield warn(
             "disk", text, "make room: when it is full, calls run but what they use is not written down"
         )

@@ -46,6 +46,7 @@ class Look:
             day=day or parts.stats.day(self.wall),
             max_waiting=parts.config.queue.max_waiting,
             gpus=parts.gpus.view if parts.gpus else None,
+            disk=parts.disk,
             draining=parts.draining,
             config_rejected=parts.config_rejected,
             names=owner_names(parts.ring),

@@ -108,6 +108,14 @@ class GpuPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsPart:
+    """The models in memory, and how many were loaded in the last 24 hours."""
+
+    models: tuple[Model, ...]
+    swaps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DayPart:
     """The last 24 hours; ``others`` stands for everybody beyond the first rows."""
 
@@ -219,8 +227,8 @@ def _gpu(look: Look, _audience: Audience) -> GpuPart | None:
     return None if view is None or gpus is None else GpuPart(gpus=gpus, note=view.note)
 
 
-def _models(look: Look, audience: Audience) -> tuple[Model, ...]:
-    return look.showing.models(audience)
+def _models(look: Look, audience: Audience) -> ModelsPart:
+    return ModelsPart(models=look.showing.models(audience), swaps=look.showing.picture.day.swaps)
 
 
 def _day(look: Look, audience: Audience) -> DayPart | None:

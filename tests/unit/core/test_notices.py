@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from gpushare.core.breaker import Door
+from gpushare.core.doctor.facts import Disk
 from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.model import ResidentModel
 from gpushare.core.notices import notices
@@ -27,6 +28,8 @@ LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expir
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=240.0)), []),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=260.0)), ["swapping"]),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=10.0, loading_s=40.0)), []),
+        (replace(PICTURE, disk=Disk(free=4, total=100)), ["disk-full"]),
+        (replace(PICTURE, disk=Disk(free=5, total=100)), []),
         (replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")), ["demo"]),
     ],
 )
@@ -52,6 +55,18 @@ def test_at_most_three_notices_gravest_first() -> None:
         ollama=OllamaView(since=NOW - 9, loaded=LARGE),
     )
     assert [notice.code for notice in notices(wrong, admin=True)] == ["ollama-down", "draining", "paused"]
+
+
+def test_that_everything_is_invented_is_always_said() -> None:
+    """However much is wrong: who takes a demo for a real server is misled about everything else."""
+    wrong = replace(
+        PICTURE,
+        draining=True,
+        queue=queue(paused_since=NOW),
+        ollama=OllamaView(since=NOW - 9, loaded=LARGE, version="0.33.0-simulated"),
+    )
+    codes = [notice.code for notice in notices(wrong, admin=True)]
+    assert codes == ["ollama-down", "draining", "paused", "demo"]
 
 
 def test_only_admins_are_told_what_only_they_can_put_right() -> None:

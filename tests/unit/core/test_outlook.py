@@ -36,7 +36,7 @@ def test_what_an_admission_asks_agrees_with_the_queue_played_forward(owner: str)
 def test_what_an_admission_asks_goes_by_the_owners_pace_and_the_load() -> None:
     """A measured pace tells the time; a model that is not loaded adds its load."""
     queue = Queue()
-    queue.scheduler.learn_load("other", 30.0)
+    queue.scheduler.costs.learn_load("other", 30.0)
     for _ in range(5):
         queue.send("alice")
     for now in (0.0, 20.0):

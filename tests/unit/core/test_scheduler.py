@@ -189,6 +189,7 @@ def test_the_first_byte_starts_all_that_waited_for_the_load() -> None:
     assert second.swap
     bench.scheduler.loaded(second, 4.0)
     assert (first.t_start, second.t_start) == (4.0, 4.0)
+    assert sorted([first.load_s or 0.0, second.load_s or 0.0]) == [0.0, 4.0]  # one load
     assert not bench.scheduler.swap_pending
     assert bench.scheduler.is_resident("m")
 
@@ -203,6 +204,7 @@ def test_a_listing_starts_what_waited_for_the_load() -> None:
         bench.scheduler.set_resident("gpu", [model], now)
         starts.append(lease.t_start)
     assert starts == [None, 2.0, 2.0]
+    assert lease.load_s == 2.0
     assert not bench.scheduler.swap_pending
 
 
@@ -354,7 +356,7 @@ def test_affinity_follows_the_load_time_unless_it_is_set() -> None:
     """The resident model keeps the GPU for two load times, between 20 and 120 s."""
     for load_s, stay_s in ((1.0, 20.0), (30.0, 60.0), (500.0, 120.0)):
         bench = Bench(stay_s=None)
-        bench.scheduler.learn_load("m", load_s)
+        bench.scheduler.costs.learn_load("m", load_s)
         bench.scheduler.set_resident("gpu", ["m"], 0.0)
         rare, common = bench.add("alice", model="rare"), bench.add("bob")
         early = bench.grant(stay_s - 1)

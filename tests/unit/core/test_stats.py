@@ -153,9 +153,10 @@ def test_owners_beyond_the_limit_are_counted_together() -> None:
 
 
 def test_a_model_that_never_answered_was_not_loaded() -> None:
-    """A call for a model that does not exist, or cannot be loaded, is no swap."""
+    """A call for a model that does not exist, or cannot be loaded, is no swap; nor is a second one's wait."""
     stats = Stats()
-    stats.record(replace(CALL, swap=True, first_s=None, outcome=Outcome.UPSTREAM_ERROR))
+    stats.record(replace(CALL, swap=True, first_s=None, load_s=None, outcome=Outcome.UPSTREAM_ERROR))
+    stats.record(replace(CALL, swap=True, load_s=None))
     assert (stats.swaps, stats.day(NOON).swaps) == (0, 0)
 
 

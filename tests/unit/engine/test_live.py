@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpushare.core.model import Outcome, Phase
+from gpushare.core.model import Outcome, Phase, Usage
 from gpushare.engine.live import LiveCall
 from tests.unit.engine.test_slots import Bench, call, person
 
@@ -27,6 +27,24 @@ def test_a_call_that_gave_up_says_how_long_it_waited() -> None:
 def test_an_end_nobody_noted_is_a_fault_of_ours() -> None:
     """A record always has an outcome."""
     assert live().record(101.0, 0.0).outcome is Outcome.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(("reported_s", "load_s"), [(None, 4.0), (3.5, 3.5)])
+async def test_a_load_is_known_whoever_tells_of_it(reported_s: float | None, load_s: float) -> None:
+    """Ollama says how long a load took in its own dialect alone; in others what was seen counts."""
+    bench = Bench()
+    one = live(usage=Usage(load_s=reported_s))
+    async with bench.lease("a", model="n") as lease:
+        one.lease = lease
+        one.sent()
+        bench.clock.now += 4
+        one.first_byte()
+        one.answered(Outcome.OK)
+        record = one.record(bench.clock.now, 0.0)
+        assert (record.swap, record.load_s) == (True, load_s)
+    async with bench.lease("a", model="n") as lease:
+        one.lease = lease
+        assert one.record(bench.clock.now, 0.0).load_s is None
 
 
 async def test_it_tells_its_slot_how_far_the_answer_has_come() -> None:

@@ -167,12 +167,15 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
     shown = await seen(site, "models")
     assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads in 29 min" in shown
     assert "kept:7b 18.6 GB 32 768 tokens unloads not by itself" in shown
+    assert "Swaps" not in shown
+    site.parts.stats.record(msgspec.structs.replace(records.CALL, swap=True, ended_at=now))
+    assert "Swaps in the last 24 hours: 1" in await seen(site, "models", "")
     end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     odd = replace_model(rows[0], expires=end), replace_model(rows[1], expires=None)
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=odd)
     shown = await seen(site, "models")
     assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads not by itself" in shown
-    assert shown.endswith("kept:7b 18.6 GB 32 768 tokens")
+    assert "kept:7b 18.6 GB 32 768 tokens Swaps" in shown
 
 
 def replace_model(row: ResidentModel, **fields: object) -> ResidentModel:
