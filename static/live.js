@@ -1,4 +1,4 @@
-// Keeps a page up to date: parts come over /events, times are counted here.  docs/api.md describes the events.
+// Keeps a page up to date: parts come over /events (see docs/api.md), times are counted here.
 "use strict";
 (() => {
   // The words of core/wording.py.
@@ -26,12 +26,10 @@
 
   const root = document.documentElement;
   const $ = (id) => document.getElementById(id);
-  const browser = "localStorage", tab = "sessionStorage"; // how far what is kept reaches
-  const recall = (where, name) => { try { return window[where].getItem(name); } catch (e) { return null; } };
-  const keep = (where, name, value) => { try { window[where].setItem(name, value); } catch (e) { /* forget */ } };
-  root.dataset.theme = recall(browser, "theme") || "";
+  const kept = (act) => { try { return act(localStorage); } catch { /* forget */ } };
+  root.dataset.theme = kept((all) => all.theme) || "";
 
-  let ahead = null; // seconds by which the server's clock is ahead of ours, once known
+  let ahead = null; // seconds of the server's clock before ours, once known
   const count = (part) => {
     if (ahead === null) return;
     const now = Date.now() / 1000 + ahead;
@@ -47,19 +45,23 @@
   };
 
   const live = (view) => {
-    let source, heard, next = 0, tries = 0, lost = "", paused = "", hidden, rev = "", said = 0, news = "";
+    let source, heard, next = 0, tries = 0, lost = "", paused = "", hidden, rev = "";
     const late = new Map();
     const time = (at) => new Date(at).toTimeString().slice(0, 8);
     const say = (dot, words) => {
       $("dot").className = `dot ${dot}`;
       if ($("link").textContent !== words) $("link").textContent = words;
     };
-    const filled = (field) =>
-      field.matches(":autofill") || field.value !== field.defaultValue || field.checked !== field.defaultChecked;
-    const held = (el) => { // by the focus, a selection, or what was typed
+    const held = (el) => { // by focus, selection or typing
       const marked = getSelection();
       return el.contains(document.activeElement) || (!marked.isCollapsed && marked.containsNode(el, true)) ||
-        [...el.querySelectorAll("input")].some(filled);
+        [...el.querySelectorAll("input")].some((one) => one.matches(":autofill") ||
+          one.value !== one.defaultValue || one.checked !== one.defaultChecked);
+    };
+    const reload = (build) => { // once for each
+      if (held($("main"))) return;
+      history.replaceState(build, "");
+      location.reload();
     };
     const apply = () => {
       for (const [id, html] of late) {
@@ -81,14 +83,14 @@
     };
     const failed = () => {
       retry(Math.min(30, 2 ** tries++) * (0.7 + 0.6 * Math.random()));
-      if (tries > 2) fetch("/healthz").then((answer) => { // the server is there and has no place for us
-        if (answer.ok && next && !held($("main"))) location.reload();
+      if (tries > 2) fetch("/healthz").then((answer) => { // it is there, without a place for us
+        if (answer.ok && next) reload(history.state);
       }, () => {});
     };
     const open = () => {
       next = 0;
       heard = Date.now();
-      say("", lost ? "Reconnecting…" : "Connecting…");
+      say("", "Connecting…");
       source = new EventSource(`/events?view=${view}&rev=${rev}`);
       source.onerror = () => source.readyState === 2 ? failed() : say("", "Reconnecting…");
       const on = (name, act) => source.addEventListener(name, (event) => { heard = Date.now(); act(event.data); });
@@ -98,10 +100,7 @@
       });
       on("meta", (data) => {
         const meta = JSON.parse(data);
-        if (meta.build !== root.dataset.build && recall(tab, "build") !== meta.build && !held($("main"))) {
-          keep(tab, "build", meta.build);
-          if (recall(tab, "build")) location.reload(); // where nothing is kept, it would be again and again
-        }
+        if (meta.build !== root.dataset.build && meta.build !== history.state) reload(meta.build);
         ahead = meta.now - Date.now() / 1000;
         rev = meta.rev;
         tries = 0;
@@ -110,8 +109,7 @@
         apply();
         if (meta.title) document.title = meta.title;
         if (meta.icon && $("icon").getAttribute("href") !== meta.icon) $("icon").href = meta.icon;
-        news = meta.say || news;
-        if (news && Date.now() - said > 9000) { $("say").textContent = news; said = Date.now(); news = ""; }
+        if (meta.say) $("say").textContent = meta.say;
       });
       on("bye", (data) => {
         const bye = JSON.parse(data);
@@ -137,15 +135,14 @@
       if (paused) say("off", `Paused at ${paused}`);
       else open();
     };
-    const look = () => { // a tab that nobody sees needs no stream
+    const look = () => { // unseen: no stream
       clearTimeout(hidden);
       if (document.hidden) hidden = setTimeout(() => { close(); next = 0; }, 30000);
       else if (!source && !next && !paused) open();
     };
     document.addEventListener("visibilitychange", look);
-    addEventListener("beforeprint", () => { if ($("printed")) $("printed").textContent = new Date().toLocaleString(); });
+    if ($("printed")) addEventListener("beforeprint", () => { $("printed").textContent = new Date().toLocaleString(); });
     $("live").hidden = false;
-    open();
     look();
     setInterval(tick, 1000);
   };
@@ -153,7 +150,10 @@
   document.addEventListener("DOMContentLoaded", () => {
     const select = $("theme").querySelector("select");
     select.value = root.dataset.theme;
-    select.onchange = () => keep(browser, "theme", root.dataset.theme = select.value);
+    select.onchange = () => {
+      root.dataset.theme = select.value;
+      kept((all) => { all.theme = select.value; });
+    };
     $("theme").hidden = false;
     if (document.body.dataset.view) live(document.body.dataset.view);
   });

@@ -161,7 +161,10 @@ class Hub:
     def join(
         self, sink: ResponseSink, address: str, *, view: str, who: Principal | None, rev: str, as_json: bool
     ) -> Viewer:
-        """Adds a viewer, who is told everything in the next round, or all since ``rev``."""
+        """Adds a viewer, who is told everything in the next round, or all since ``rev``.
+
+        Whoever comes back may have heard a sentence a moment ago.
+        """
         key = view, who and who.key_id, as_json
         seat = self._seats.get(key)
         if seat is None:
@@ -169,6 +172,8 @@ class Hub:
             seat = self._seats[key] = Seat(start=start, view=view, who=who, as_json=as_json)
         viewer = Viewer(seat=seat, sink=sink, address=address, ended=asyncio.Event(), said=seat.sentence)
         start, _, number = rev.rpartition("-")
+        if rev:
+            viewer.said_at = self._parts.monotonic()
         if start == seat.start and number.isdecimal():
             known = int(number)
             viewer.told = {name: line for name, line in seat.lines.items() if seat.changed[name] <= known}

@@ -266,6 +266,21 @@ async def test_a_screen_reader_is_not_flooded(site: Site) -> None:
     assert sink.said() == []
 
 
+async def test_who_comes_back_is_not_flooded(site: Site) -> None:
+    """A sentence may have been the last that was heard before; the next one waits, and is not lost."""
+    sink, viewer = join(site, "alice")
+    await site.round()
+    site.hub.leave(viewer)
+    sink, _ = join(site, "alice", rev=viewer.seat.rev)
+    site.queue.view = replace(
+        site.queue.view, waiting=tuple(replace(row, position=1) for row in site.queue.view.waiting[1:])
+    )
+    await site.round(9.0)
+    assert sink.said() == []
+    await site.round(1.0)
+    assert sink.said() == ["You are now next in line."]
+
+
 async def test_documents_are_sent_once_a_second(site: Site) -> None:
     """Scripts get the whole document when it changed, at most once a second, else every ten seconds."""
     sink, _ = join(site, "alice", as_json=True)
