@@ -64,22 +64,26 @@ class Watch:
         self._waiting = waiting
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._began_at = self._sent_at = self._progress_at = self._taken_at = self._loop.time()
+        self._began_at = self._progress_at = self._taken_at = self._loop.time()
+        self._sent_at = _NEVER
         self._taken = 0
         self._held_back = False
         self._looked = False
         self._passing = False
         self.first_at: float | None = None
 
-    def sent(self) -> float:
-        """Starts watching, the request being on its way; returns the loop's time."""
-        now = self._sent_at = self._loop.time()
+    def begin(self) -> None:
+        """Starts watching: a dial counts for the total.  Nothing else can be due before the first look."""
         limits = self._limits
-        due = now + (limits.first_byte_s or _NEVER)
-        if limits.total_s:
-            due = min(due, self._began_at + limits.total_s)
-        if due != _NEVER:
-            self._timer = self._loop.call_at(due, self._look)
+        limit_s = min(limits.first_byte_s or _NEVER, limits.total_s or _NEVER)
+        if limit_s != _NEVER:
+            self._timer = self._loop.call_at(self._began_at + limit_s, self._look)
+
+    def sent(self) -> float:
+        """Notes that the request is on its way; returns the loop's time."""
+        now = self._sent_at = self._loop.time()
+        if self._limits.first_byte_s:
+            self._look_by(now + self._limits.first_byte_s)
         return now
 
     def first_byte(self) -> None:

@@ -39,6 +39,7 @@ from gpushare.core.errors import (
 from gpushare.core.framing import RecordCutter
 from gpushare.core.model import Call, Kind, Outcome, UpstreamRequest, Usage
 from gpushare.engine.deadlines import Deadlines, Watch
+from gpushare.engine.dial import Dial
 from gpushare.engine.ports import Exchange, Progress, Sink, Upstream
 
 __all__ = ["Deadlines", "Relay", "RelayEnd"]
@@ -48,9 +49,6 @@ HOLD_MAX_BYTES = 64 * 1024
 
 RETRIED = (429, 503)
 """Statuses that never go out without saying when to come back; Ollama itself does not say it."""
-
-DIAL_AGAIN_S = 0.1
-"""Pause before the second dial."""
 
 
 class RelayEnd(Struct, frozen=True, kw_only=True):
@@ -105,6 +103,7 @@ class Relay:
         self._watch = Watch(deadlines, expired=self._break, waiting=self._waiting)
         self._decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchange: Exchange | None = None
+        self._dial = Dial()
         self._outcome: Outcome | None = None
         self._error: GpushareError | None = None
         self._status = 0
@@ -130,6 +129,7 @@ class Relay:
             asyncio.CancelledError: the client left; the connection to Ollama is closed already.
         """
         try:
+            self._watch.begin()
             await self._connect(upstream, request)
             await self._decided
             await self._flush()
@@ -143,7 +143,7 @@ class Relay:
         return self.summary()
 
     def cut(self, error: GpushareError) -> None:
-        """Ends the call now, with ``error`` as its last record: drain and revocation."""
+        """Ends the call now, with ``error`` as its last record: drain, revocation, its owner's wish."""
         self._break(error)
 
     def summary(self) -> RelayEnd:
@@ -214,25 +214,16 @@ class Relay:
 
     async def _connect(self, upstream: Upstream, request: UpstreamRequest) -> None:
         try:
-            exchange = await self._dial(upstream, request)
+            exchange = await self._dial.open(upstream, request, self)
         except Fault as fault:
             self._break(OllamaBroken(fault.why, fault.outcome) if fault.sent else OllamaDown(fault.why))
             return
-        self._exchange = exchange
-        if self._outcome is not None:  # cut while it was dialled
+        if exchange is None:  # decided meanwhile
             return
+        self._exchange = exchange
         self._connected_at = self._watch.sent()
         self._progress.sent()
         self._sink.set_flow(self._pause, self._resume)
-
-    async def _dial(self, upstream: Upstream, request: UpstreamRequest) -> Exchange:
-        try:
-            return await upstream.open(request, self)
-        except Fault as fault:
-            if fault.sent:
-                raise
-        await asyncio.sleep(DIAL_AGAIN_S)
-        return await upstream.open(request, self)
 
     def _pause(self) -> None:
         self._watch.hold_back()
@@ -245,8 +236,9 @@ class Relay:
             self._exchange.resume()
 
     def _let_go(self) -> None:
-        """Closes the connection to Ollama and stops the clock."""
+        """Closes the connection to Ollama, or ends the dial, and stops the clock."""
         self._watch.stop()
+        self._dial.give_up()
         if self._exchange is not None:
             self._exchange.abort()
         self._sink.set_flow(None, None)

@@ -3,14 +3,19 @@
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from gpushare.core.model import Phase
 from gpushare.edge.store import Store
 from gpushare.sim import State
 from tests.conformance.tools import DIALECTS, body_of, busy, calls, error_of, frames, know_models, last_done
-from tests.harness import Gate, chat
+from tests.harness import Gate, chat, gateway
 from tests.unit.web.browser import browser
 
 LONG = "#sim:tokens=3000,delay_ms=2"
@@ -92,6 +97,57 @@ async def test_a_call_without_a_byte_yet_is_cancelled(gate: Gate, path: str) -> 
         status, headers, body = await call
     assert (status, headers["x-should-retry"]) == (410, "false")
     assert "cancelled" in error_of(path, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What ends a call whose connection to Ollama is still being dialled, and what its tool is told."""
+
+    act: Callable[[Gate], Awaitable[object]]
+    status: int
+    outcome: str
+    settings: str = ""
+
+
+async def revoke(gate: Gate) -> None:
+    """Ends alice's key."""
+    ids = [record.id for record in gate.parts.ring.records if record.name == "alice"]
+    gate.key_file.edit(lambda ring: ring.changed(ids, revoked=datetime.now(UTC)))
+
+
+CAUSES = {
+    "owner": Cause(act=lambda gate: cancel(gate, live_id(gate)), status=410, outcome="cancelled"),
+    "admin": Cause(act=lambda gate: cancel(gate, live_id(gate), who="root"), status=410, outcome="cancelled"),
+    "key": Cause(act=revoke, status=401, outcome="revoked", settings='[auth]\nrevoke_running = "cut"'),
+    "total": Cause(
+        act=lambda _: asyncio.sleep(0),
+        status=504,
+        outcome="timeout_total",
+        settings='first_byte_timeout = "0s"\nidle_timeout = "500ms"\ntotal_timeout = "1s"',
+    ),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_a_call_that_is_dialling_is_ended_at_once(tmp_path: Path, cause: str) -> None:
+    """P1, P19: its tool is told and its slot is free while the dial would go on hanging."""
+    end = CAUSES[cause]
+    async with gateway(tmp_path, settings=f'[ollama]\nconnect_timeout = "5m"\n{end.settings}') as gate:
+        await know_models(gate)
+        gate.sim.hang()
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(gate.post("/api/chat", chat()))
+            await gate.until(
+                lambda: [live.phase for live in gate.parts.gateway.live.values()] == [Phase.CONNECT]
+            )
+            await end.act(gate)
+            status, _, body = await call
+        assert gate.parts.slots.snapshot().held == 0
+        assert (status, last_done(gate)["outcome"]) == (end.status, end.outcome)
+        assert error_of("/api/chat", body)
+        assert last_done(gate)["slot_s"] == 0
+        await gate.sim.accept()
+    assert calls(gate) == []
 
 
 async def test_the_next_one_gets_the_slot(gate: Gate) -> None:

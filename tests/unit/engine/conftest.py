@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-JUMPING = ("test_deadlines.py", "test_relay.py")
+JUMPING = ("test_deadlines.py", "test_dial.py", "test_relay.py")
 
 
 class JumpingSelector(selectors.DefaultSelector):

@@ -22,6 +22,7 @@ class Answer:
         self.began = self.loop.time()
         self.over = asyncio.Event()
         self.watch = Watch(limits, expired=self._end, waiting=lambda: (self.passed, self.backlog))
+        self.watch.begin()
 
     def _end(self, error: GpushareError) -> None:
         self.ends.append(error)
@@ -83,6 +84,25 @@ async def test_time_before_sending_counts_for_the_total_only() -> None:
     await answer.until_the_end()
     assert answer.outcomes == [Outcome.TIMEOUT_FIRST_BYTE]
     assert 150 <= answer.age() <= 151
+
+
+async def test_an_answer_that_is_never_sent_ends_at_the_total() -> None:
+    """Where the total is the longer limit and where it is the shorter one: silence is not counted yet."""
+    for first_byte_s in (100, 2000):
+        answer = Answer(Deadlines(first_byte_s=first_byte_s, total_s=1000))
+        await answer.until_the_end()
+        assert answer.outcomes == [Outcome.TIMEOUT_TOTAL]
+        assert 1000 <= answer.age() <= 1001
+
+
+async def test_the_first_byte_may_be_due_before_the_total_although_it_was_sent_late() -> None:
+    """What was looked at before the sending does not hide what is due after it."""
+    answer = Answer(Deadlines(first_byte_s=10, total_s=1000))
+    await asyncio.sleep(50)
+    answer.watch.sent()
+    await answer.until_the_end()
+    assert answer.outcomes == [Outcome.TIMEOUT_FIRST_BYTE]
+    assert 60 <= answer.age() <= 61
 
 
 async def test_silence_of_our_own_making_is_not_ollamas() -> None:

@@ -106,9 +106,10 @@ class FakeExchange:
 
 @dataclass
 class FakeUpstream:
-    """An upstream whose dials fail as listed, and then succeed."""
+    """An upstream whose dials fail as listed, and then succeed or hang."""
 
     faults: list[Fault] = field(default_factory=list)
+    hangs: bool = False
     dials: int = 0
     exchange: FakeExchange = field(default_factory=FakeExchange)
     dialled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,6 +122,8 @@ class FakeUpstream:
         self.dialled.set()
         if self.faults:
             raise self.faults.pop(0)
+        if self.hangs:
+            await asyncio.Event().wait()
         self.opened.set()
         return self.exchange
 
@@ -153,6 +156,7 @@ class Bench:
         self.sink = ListSink()
         self.upstream = upstream or FakeUpstream()
         self.told: list[str] = []
+        self.began = asyncio.get_running_loop().time()
         self.relay = Relay(
             call=call,
             sink=self.sink,
@@ -161,6 +165,10 @@ class Bench:
             deadlines=limits,
             progress=self,
         )
+
+    def age(self) -> float:
+        """Returns the seconds since the beginning."""
+        return asyncio.get_running_loop().time() - self.began
 
     def sent(self) -> None:
         self.told.append("sent")
@@ -687,15 +695,32 @@ async def test_a_cut_before_the_answer_is_a_status() -> None:
     assert (await task).status == 503
 
 
-async def test_a_cut_while_dialling_is_not_forgotten() -> None:
-    """The connection that comes too late is closed, and nothing counts as sent."""
-    bench = Bench(upstream=FakeUpstream(faults=[fault(Outcome.UPSTREAM_REFUSED, sent=False)]))
+async def dialling(bench: Bench) -> asyncio.Task[RelayEnd]:
+    """Starts the relay and returns while its dial hangs."""
+    bench.upstream.hangs = True
     task = asyncio.create_task(bench.relay.run(bench.upstream, REQUEST))
     await bench.upstream.dialled.wait()
+    return task
+
+
+async def test_a_cut_ends_a_dial() -> None:
+    """The call is over in the same moment; nothing counts as sent, and its task is as good as new."""
+    bench = Bench()
+    task = await dialling(bench)
     bench.relay.cut(Restarting())
+    assert bench.told == [Outcome.DRAINED]
     end = await asyncio.wait_for(task, PATIENCE_S)
-    assert (end.outcome, bench.told) == (Outcome.DRAINED, [Outcome.DRAINED])
-    assert not bench.upstream.exchange.open
+    assert end.outcome is Outcome.DRAINED
+    assert task.cancelling() == 0
+    assert bench.age() == 0
+
+
+async def test_the_total_ends_a_dial() -> None:
+    """The dial is a part of the answer's time, although nothing is sent yet."""
+    bench = Bench(limits=Deadlines(total_s=2))
+    end = await asyncio.wait_for(await dialling(bench), PATIENCE_S)
+    assert (end.outcome, end.status) == (Outcome.TIMEOUT_TOTAL, 504)
+    assert 2 <= bench.age() < 3
 
 
 # --- however it is cut -----------------------------------------------------------------------------------
