@@ -355,7 +355,7 @@ def _newest(ring: KeyRing, who: str, now: datetime) -> KeyRecord:
 
 def _document(record: KeyRecord, now: datetime) -> dict[str, object]:
     fields = msgspec.to_builtins(record, builtin_types=(datetime,))
-    del fields["sha256"], fields["link"]
+    del fields["sha256"], fields["link"], fields["sign_outs"]
     return {**fields, "state": record.state(now)}
 
 

@@ -3,10 +3,10 @@
 Owns: nothing; a session is kept by the browser alone.  Called by: ``web.pages`` (sign-in, sign-out, viewers).
 
 The cookie is ``<key id>.<end>.<signature>``: the public id of the key, when the session ends (seconds since
-1970), and an HMAC by the server's session secret over both and over the stored hash of the key.  So it holds
-nothing to find the key by, and it ends by itself when the key is revoked, disabled, expired or gets another
-secret, because the key is looked up and judged with every request.  Signing out takes the cookie from the
-browser; a copy of it would live on, which is why a key that leaked is replaced and not signed out.
+1970), and an HMAC by the server's session secret over both, over the stored hash of the key and over how
+often its sessions were ended.  So it holds nothing to find the key by, and it ends by itself when the key is
+revoked, disabled, expired or gets another secret, because the key is looked up and judged with every request.
+Signing out is counted with the key and so ends all its sessions, copies of the cookie included.
 """
 
 import hashlib
@@ -50,10 +50,10 @@ class Sessions:
         return ring.principal(key_id, now) if now < end else None
 
     def _signer(self, record: KeyRecord) -> Signer:
-        """Returns a signer whose signatures hold for one key and its present secret."""
+        """Returns a signer whose signatures hold for one key, its present secret, and until a sign-out."""
         return Signer(
             self._secret,
-            salt=f"{COOKIE} {record.sha256}",
+            salt=f"{COOKIE} {record.sha256} {record.sign_outs}",
             key_derivation="hmac",
             digest_method=hashlib.sha256,
         )

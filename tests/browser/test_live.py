@@ -143,6 +143,26 @@ async def test_what_is_typed_is_kept(gate: Gate, visit: Visit) -> None:
     await expect(page.locator("#you h2")).to_have_text("You, alice")
 
 
+async def test_signing_out_ends_every_tab(gate: Gate, visit: Visit) -> None:
+    """What is open elsewhere shows at once what anybody sees, and the own page asks for the key."""
+    status = await visit(who="alice")
+    await live(status)
+    own, leaving = await status.context.new_page(), await status.context.new_page()
+    await own.goto("/me")
+    await live(own)
+    elsewhere = await visit(who="alice")
+    await live(elsewhere)
+    program = asyncio.create_task(gate.request("GET", "/events?view=status&format=json", who="alice"))
+    await leaving.goto("/me")
+    await leaving.get_by_role("button", name="Sign out").click()
+    for page in (leaving, status, elsewhere):
+        await expect(page.locator("#you").get_by_label("Your key")).to_be_visible()
+        assert "alice" not in await page.content()
+    await expect(own.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert not program.done()
+    program.cancel()
+
+
 async def test_pause(gate: Gate, visit: Visit) -> None:
     """A paused page has no stream and stands still; going on brings the newest."""
     page = await visit(who="alice")

@@ -60,7 +60,8 @@ Limit = Annotated[int, Meta(ge=0, le=100_000)]
 class KeyRecord(Struct, frozen=True, kw_only=True):
     """One key as ``keys.toml`` holds it; limits of 0 mean "as configured for everybody".
 
-    ``link`` is the SHA-256 of what opens the key until ``link_until``; see ``core.keys.handing``.
+    ``sign_outs`` counts how often its sessions in browsers were ended.  ``link`` is the SHA-256 of what opens
+    the key until ``link_until``; see ``core.keys.handing``.
     """
 
     id: Id
@@ -78,6 +79,7 @@ class KeyRecord(Struct, frozen=True, kw_only=True):
     expires: Instant = None
     disabled: bool = False
     revoked: Instant = None
+    sign_outs: Annotated[int, Meta(ge=0)] = 0
     link: Link = None
     link_until: Instant = None
 

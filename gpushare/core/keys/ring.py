@@ -167,6 +167,11 @@ class KeyRing:
             for record in self.records
         )
 
+    def signed_out(self, key_id: str) -> "KeyRing":
+        """Returns a ring in which a key is as before, and its sessions in browsers have ended."""
+        record = self._by_id.get(key_id)
+        return self.changed([key_id], sign_outs=record.sign_outs + 1) if record else self
+
     def tables(self) -> dict[str, list[dict[str, object]]]:
         """Returns the content of ``keys.toml``: ``[[key]]`` tables of plain values."""
         plain = (msgspec.to_builtins(record, builtin_types=(datetime,)) for record in self.records)

@@ -81,14 +81,17 @@ class Viewer:
 class Seat:
     """The viewers of one person on one page, who are all told the same.
 
-    ``start`` begins what they are given as ``rev``, which another seat's viewers cannot use.  ``changed``
-    numbers, for each section, the round in which its line became another one.
+    ``proof`` is what they have shown, which is void once it would be another one.  ``start`` begins what they
+    are given as ``rev``, which another seat's viewers cannot use.  ``changed`` numbers, for each section, the
+    round in which its line became another one.
     """
 
     start: str
     view: str
     who: Principal | None
     as_json: bool
+    by_session: bool = False
+    proof: Hashable = None
     ring: KeyRing | None = None
     viewers: list[Viewer] = field(default_factory=list)
     lines: dict[str, bytes] = field(default_factory=dict)
@@ -159,17 +162,33 @@ class Hub:
             raise Overloaded("place on the live page", spread_retry_s(FULL_RETRY_S, self._parts.jitter()))
 
     def join(
-        self, sink: ResponseSink, address: str, *, view: str, who: Principal | None, rev: str, as_json: bool
+        self,
+        sink: ResponseSink,
+        address: str,
+        *,
+        view: str,
+        who: Principal | None,
+        by_session: bool,
+        rev: str,
+        as_json: bool,
     ) -> Viewer:
         """Adds a viewer, who is told everything in the next round, or all since ``rev``.
 
-        Whoever comes back may have heard a sentence a moment ago.
+        Whoever comes back may have heard a sentence a moment ago.  ``by_session``: the viewer is known by a
+        session, not by the key itself.
         """
-        key = view, who and who.key_id, as_json
+        proof = who and _proof(self._parts.ring, who.key_id, by_session=by_session)
+        key = view, who and who.key_id, proof, as_json
         seat = self._seats.get(key)
         if seat is None:
-            start = f"{self._start}{crc32(repr(key).encode()):08x}"
-            seat = self._seats[key] = Seat(start=start, view=view, who=who, as_json=as_json)
+            seat = self._seats[key] = Seat(
+                start=f"{self._start}{crc32(repr(key).encode()):08x}",
+                view=view,
+                who=who,
+                as_json=as_json,
+                by_session=by_session,
+                proof=proof,
+            )
         viewer = Viewer(seat=seat, sink=sink, address=address, ended=asyncio.Event(), said=seat.sentence)
         start, _, number = rev.rpartition("-")
         if rev:
@@ -272,7 +291,8 @@ class Hub:
             welcome = ring.active(seat.who.key_id, today)
             if welcome and seat.ring is not ring:
                 current = ring.principal(seat.who.key_id, today)
-                welcome = current is not None and current.role is seat.who.role
+                proof = _proof(ring, seat.who.key_id, by_session=seat.by_session)
+                welcome = current is not None and current.role is seat.who.role and proof == seat.proof
                 seat.who, seat.ring = current or seat.who, ring
         if not welcome:
             self._dismiss(seat, "signed-out")
@@ -366,6 +386,12 @@ class Hub:
             if not self._is_stuck(viewer, look.now) and news:
                 viewer.sink.write(events.state(seat.rev, line))
                 viewer.told["state"], viewer.told_at = line, look.now
+
+
+def _proof(ring: KeyRing, key_id: str, *, by_session: bool) -> Hashable:
+    """Returns what somebody has shown who is known by a key, or by one of its sessions."""
+    record = ring.get(key_id)
+    return record and (record.sha256, record.sign_outs if by_session else None)
 
 
 def _same(one: Document, other: Document) -> bool:

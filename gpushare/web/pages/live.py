@@ -17,7 +17,7 @@ from gpushare.web.pages import events
 from gpushare.web.pages.hub import Hub
 from gpushare.web.pages.render import PAGE_HEADERS
 from gpushare.web.pages.sections import VIEWS
-from gpushare.web.pages.viewers import viewer
+from gpushare.web.pages.viewers import session_of, viewer
 from gpushare.web.parts import PARTS, REQUEST_ID, Parts
 from gpushare.web.transport import ResponseSink
 
@@ -54,7 +54,15 @@ async def live_events(request: web.Request) -> web.StreamResponse:
         return sink.response
     sink.write(events.opening(RETRY_MS + int(RETRY_SPREAD_MS * parts.jitter())))
     as_json = request.query.get("format") == "json"
-    one = hub.join(sink, address, view=view, who=who, rev=_rev(request), as_json=as_json)
+    one = hub.join(
+        sink,
+        address,
+        view=view,
+        who=who,
+        by_session=session_of(request) is not None,
+        rev=_rev(request),
+        as_json=as_json,
+    )
     try:
         await one.ended.wait()
     finally:

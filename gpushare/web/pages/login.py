@@ -13,14 +13,20 @@ from aiohttp import web
 
 from gpushare.core.errors import GpushareError, KeyExpired, KeyProblem, TooManyBadKeys
 from gpushare.core.keys import KEY_LENGTH, KeyRecord, looks_like_key
+from gpushare.core.problems import ConfigErrors
 from gpushare.web.callers import base_url, client_address
 from gpushare.web.pages.forms import Fields, go_to, refusal
-from gpushare.web.pages.render import Page, render
-from gpushare.web.pages.viewers import sign_in, sign_out, viewer
+from gpushare.web.pages.render import Page, message_page, render
+from gpushare.web.pages.viewers import session_of, sign_in, sign_out, viewer
 from gpushare.web.parts import PARTS
 
 RETURNS = ("/status", "/me", "/connect", "/help", "/admin")
 _TOOL_PAGE = re.compile(r"/connect/[a-z0-9-]{1,40}", re.ASCII)
+
+_LEFT = (
+    "You are signed out only in this browser, because the key file cannot be changed now. "
+    "Sessions of your key in other browsers go on; an admin can end them by replacing it."
+)
 
 _log = structlog.get_logger()
 
@@ -56,9 +62,17 @@ async def login(request: web.Request, fields: Fields) -> web.Response:
     return response
 
 
-async def logout(_request: web.Request, _fields: Fields) -> web.Response:
-    """Ends the session of this browser."""
+async def logout(request: web.Request, _fields: Fields) -> web.Response:
+    """Ends the sessions of the viewer's key, in this browser and in all others."""
     response = go_to("/status")
+    record = session_of(request)
+    if record is not None:
+        try:
+            await request.app[PARTS].edit_keys(lambda ring: ring.signed_out(record.id))
+            _log.info("session.closed", key=record.id, person=record.name)
+        except (OSError, ConfigErrors) as error:
+            _log.warning("session.left", key=record.id, person=record.name, error=type(error).__name__)
+            response = render(request, "message.html", message_page(request, "Signed out here", _LEFT))
     sign_out(response)
     return response
 

@@ -28,6 +28,14 @@ def viewer(request: web.Request) -> Principal | None:
     return parts.sessions.holder(cookie, parts.ring, datetime.now(UTC))
 
 
+def session_of(request: web.Request) -> KeyRecord | None:
+    """Returns the key of whoever looks because of a session, None for all others."""
+    who = viewer(request)
+    if who is None or PRINCIPAL in request:
+        return None
+    return request.app[PARTS].ring.get(who.key_id)
+
+
 def known_viewer(request: web.Request) -> Principal:
     """Returns who looks.
 

@@ -51,9 +51,10 @@ def test_a_session_ends_by_the_clock() -> None:
         ring(expires=NOW),
         ring(not_before=NOW + timedelta(days=1)),
         ring(sha256=digest("another")),
+        ring(sign_outs=1),
         KeyRing(),
     ],
-    ids=["revoked", "disabled", "expired", "early", "another secret", "gone"],
+    ids=["revoked", "disabled", "expired", "early", "another secret", "signed out", "gone"],
 )
 def test_a_session_ends_with_its_key(after: KeyRing) -> None:
     """Whatever ends the key, or gives its id to another secret, ends the session."""

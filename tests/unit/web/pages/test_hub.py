@@ -67,7 +67,14 @@ def join(site: Site, name: str = "", **options: object) -> tuple[MadeUpSink, Vie
     """Adds a viewer of the status page."""
     sink = MadeUpSink()
     who = principal(site, name) if name else None
-    given = {"view": "status", "rev": "", "as_json": False, "address": "10.0.0.1", **options}
+    given = {
+        "view": "status",
+        "rev": "",
+        "by_session": False,
+        "as_json": False,
+        "address": "10.0.0.1",
+        **options,
+    }
     return sink, site.hub.join(cast("ResponseSink", sink), who=who, **given)  # type: ignore[arg-type]
 
 
@@ -344,6 +351,27 @@ async def test_a_key_that_runs_out_ends_its_streams(site: Site) -> None:
             await asyncio.sleep(0.01)
     assert b"signed-out" in b"".join(sink.written)
     assert datetime.now(UTC) >= soon
+
+
+async def test_signing_out_ends_the_streams_of_the_sessions(site: Site) -> None:
+    """Those of browsers that were signed in; a program that sends the key itself goes on."""
+    sessions = [join(site, "alice", by_session=True)[0] for _ in range(2)]
+    program, _ = join(site, "alice")
+    await site.round()
+    site.parts.ring = site.parts.ring.changed([site.owners["alice"]], sign_outs=1)
+    again, _ = join(site, "alice", by_session=True)
+    await site.round()
+    assert [b"signed-out" in b"".join(sink.written) for sink in (*sessions, program, again)] == [1, 1, 0, 0]
+    assert [sink.finished for sink in (*sessions, program, again)] == [True, True, False, False]
+
+
+async def test_another_secret_ends_the_streams(site: Site) -> None:
+    """A link that is opened makes a new secret under the old id: what was shown before is void."""
+    streams = [join(site, "alice", **options)[0] for options in ({"by_session": True}, {})]
+    await site.round()
+    site.parts.ring = site.parts.ring.changed([site.owners["alice"]], sha256="0" * 64)
+    await site.round()
+    assert [sink.finished for sink in streams] == [True, True]
 
 
 async def test_a_server_that_closes_sends_strangers_away(site: Site) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpushare.core.keys import KeyRing
+from gpushare.core.problems import ConfigErrors
 from gpushare.web.pages.login import local_page
+from tests.harness import every_log_line
 from tests.unit.web.browser import Browser, browser
 from tests.unit.web.site import KEYS, Site, tags
 
@@ -25,6 +27,53 @@ async def test_a_key_becomes_a_session(site: Site) -> None:
         assert (await person.post("/logout")).location == "/status"
         assert person.cookie == ""
         assert "2. somebody" in (await person.get("/status")).text
+
+
+async def test_a_copy_of_a_session_ends_with_it(site: Site) -> None:
+    """Signing out ends the key's sessions in every browser; the key goes on, and so do others' sessions."""
+    async with browser(site.url) as person, browser(site.url) as elsewhere, browser(site.url) as other:
+        await other.sign_in(KEYS["bob"])
+        await elsewhere.sign_in(KEYS["alice"])
+        await person.sign_in(KEYS["alice"])
+        copy = person.cookie
+        await person.post("/logout")
+        assert (await person.get("/login", Cookie=f"gpushare_session={copy}")).status == 200
+        assert (await elsewhere.get("/login")).status == 200
+        assert (await other.get("/login")).status == 303
+        assert (await site.get("/gpushare/v1/whoami", "alice"))[0] == 200
+        await person.sign_in(KEYS["alice"])
+        assert (await person.get("/login")).status == 303
+
+
+async def test_a_void_session_signs_nobody_out(site: Site) -> None:
+    """Who holds no good session, or only a key, ends nobody's."""
+    async with browser(site.url) as person, browser(site.url) as stranger:
+        await person.sign_in(KEYS["alice"])
+        copy = person.cookie
+        key = {"Authorization": f"Bearer {KEYS['alice']}"}
+        several: tuple[dict[str, str], ...] = ({}, {"Cookie": f"gpushare_session={copy[:-1]}"}, key)
+        for headers in several:
+            assert (await stranger.post("/logout", None, **headers)).location == "/status"
+        assert (await person.get("/login")).status == 303
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError(28, "No space left on device"), ConfigErrors(())], ids=["disk", "mistakes"]
+)
+async def test_who_cannot_be_signed_out_everywhere_is_told_so(site: Site, problem: Exception) -> None:
+    """The browser forgets its session in any case; that it is good elsewhere is said, and logged."""
+
+    async def fail(_change: object) -> None:
+        raise problem
+
+    async with browser(site.url) as person:
+        await person.sign_in(KEYS["alice"])
+        site.parts.key_store.edit = fail  # type: ignore[union-attr, method-assign]
+        with every_log_line() as lines:
+            shown = await person.post("/logout")
+        assert (shown.status, person.cookie) == (200, "")
+        assert "only in this browser" in shown.text
+    assert [line["error"] for line in lines if line["event"] == "session.left"] == [type(problem).__name__]
 
 
 def cookie_of(set_cookie: str) -> dict[str, object]:
