@@ -261,6 +261,7 @@ def _make_gpus(config: Config, slots: LocalSlots, monitor: Monitor, life: Life) 
         case _:
             source = NvmlGpus(interval_s=settings.interval, devices=settings.devices)
     watch = GpuWatch(source, required=settings.backend == "nvml", clock=time.monotonic)
+    watch.on_power.append(slots.meter.read)
     life.tasks.append(watch.run)
     return watch
 

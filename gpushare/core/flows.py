@@ -82,6 +82,7 @@ class Lease(Struct, eq=False, kw_only=True):
         t_start: when useful service began, None while the model loads.
         swap: whether the model was not resident at the grant.
         load_s: how long its load took, if it was measured; of several that waited for one, the first has it.
+        energy_j: what the cards drew for it, once released; None where that was not measured.
         number: counts grants, so that leases have an order.
     """
 
@@ -95,6 +96,7 @@ class Lease(Struct, eq=False, kw_only=True):
     released: bool = False
     swap: bool = False
     load_s: float | None = None
+    energy_j: float | None = None
     number: int = 0
 
     def elapsed_s(self, now: float) -> float:

@@ -100,6 +100,13 @@ class GpuView:
         """Whether at least one card answers."""
         return any(not reading.lost for reading in self.readings)
 
+    @property
+    def watts(self) -> float | None:
+        """What all cards that answer draw together, None where one of them does not tell."""
+        drawn = [reading.watts for reading in self.readings if not reading.lost]
+        known = [watts for watts in drawn if watts is not None]
+        return sum(known) if drawn and len(known) == len(drawn) else None
+
     def after(self, report: GpuReport, *, at: float, required: bool) -> "GpuView":
         """Returns the picture after a report.
 

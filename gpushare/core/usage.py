@@ -42,16 +42,18 @@ class Since(Struct, frozen=True, kw_only=True):
 class UsageRow(Struct, frozen=True, kw_only=True):
     """What one person, model, day or tool used, or all together.
 
-    ``share`` is the part of all slot-seconds of the report, None where there were none.  ``energy_j`` is the
-    sum over the calls whose energy was measured, None where none was.
+    ``share`` is the part of all slot-seconds of the report, None where there were none.  ``tokens_in``,
+    ``tokens_out`` and ``energy_j`` are sums over the calls of which they are known, None where there were
+    calls and they are known of none: Ollama counts tokens at the end, so nobody knows those of an answer that
+    broke off.
     """
 
     name: str
     requests: int = 0
     slot_s: float = 0.0
     share: float | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int | None = 0
+    tokens_out: int | None = 0
     waited_s: float = 0.0
     energy_j: float | None = None
 
@@ -129,17 +131,24 @@ def priced(usage: Usage, price_per_kwh: float, currency: str) -> Usage:
 
 def add_up(rows: Iterable[UsageRow]) -> UsageRow:
     """Returns what these used together."""
-    rows = tuple(rows)
-    known = [row.energy_j for row in rows if row.energy_j is not None]
+    rows = tuple(row for row in rows if row.requests)
+    energy = [row.energy_j for row in rows if row.energy_j is not None]
     return UsageRow(
         name="total",
         requests=sum(row.requests for row in rows),
         slot_s=sum(row.slot_s for row in rows),
-        tokens_in=sum(row.tokens_in for row in rows),
-        tokens_out=sum(row.tokens_out for row in rows),
+        tokens_in=_tokens(row.tokens_in for row in rows),
+        tokens_out=_tokens(row.tokens_out for row in rows),
         waited_s=sum(row.waited_s for row in rows),
-        energy_j=sum(known) if known else None,
+        energy_j=sum(energy) if energy else None,
     )
+
+
+def _tokens(counts: Iterable[int | None]) -> int | None:
+    """Returns the sum of those that are known, None if none of them is."""
+    counts = tuple(counts)
+    known = [count for count in counts if count is not None]
+    return sum(known) if known or not counts else None
 
 
 def csv(usage: Usage) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 from gpushare.core.document import Document, Ollama, Running, State
 from gpushare.core.views import Delay, Reason
 
+UNKNOWN = "\N{EN DASH}"
 NO_ESTIMATE = "no estimate yet"
 NEWCOMER = "A new request would start"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
@@ -119,13 +120,18 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def scaled(counts: Sequence[int]) -> list[str]:
+def scaled(counts: Sequence[int | None]) -> list[str]:
     """Returns the counts of a column, all in the unit that suits the largest: ``9.1 M``, ``0.4 M``."""
-    largest = max(counts, default=0)
+    largest = max((count for count in counts if count is not None), default=0)
     if largest < 10_000:
-        return [number(count) for count in counts]
+        return [counted(count) for count in counts]
     unit, sign = (1e6, "M") if largest >= 1_000_000 else (1e3, "k")
-    return [f"{count / unit:.1f} {sign}" for count in counts]
+    return [UNKNOWN if count is None else f"{count / unit:.1f} {sign}" for count in counts]
+
+
+def counted(count: int | None) -> str:
+    """Returns a count that may be unknown."""
+    return UNKNOWN if count is None else number(count)
 
 
 def worked(seconds: float) -> str:

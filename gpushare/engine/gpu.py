@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 class GpuWatch:
     """Keeps the picture of the GPUs.
 
+    ``on_power`` are told what the cards draw whenever it was read.
+
     Args:
         source: where readings come from.
         required: whether a machine without a driver is a fault that people are told of.
@@ -35,6 +37,7 @@ class GpuWatch:
         self._clock = clock
         self._history = GpuHistory()
         self.view = GpuView()
+        self.on_power: list[Callable[[float | None], None]] = []
 
     async def run(self) -> None:
         """Takes readings until cancelled."""
@@ -53,6 +56,8 @@ class GpuWatch:
         view = before.after(report, at=now, required=self._required)
         self._history.take(view.readings, at=now)
         self.view = replace(view, history=self._history.points())
+        for tell in self.on_power:
+            tell(view.watts)
         if view.note is not None and view.note != before.note:
             say = _log.warning if view.fault else _log.info
             say("gpu.incomplete" if view.readable else "gpu.unreadable", reason=view.note)

@@ -112,6 +112,11 @@ class HeldSlot:
         return self.held.load_s
 
     @property
+    def energy_j(self) -> float | None:
+        """Joules used; final once settled, None where nobody measured them."""
+        return self.held.energy_j
+
+    @property
     def slot_s(self) -> float:
         """Slot-seconds charged; final once settled."""
         return self.held.charged

@@ -90,6 +90,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
             swap=lease.swap if lease else False,
             delivered=self.delivered,
             suspect=self.usage.suspect,
+            energy_j=lease.energy_j if lease else None,
             admitted=self.admitted,
         )
 

@@ -31,6 +31,7 @@ from gpushare.core.model import Call, Lane, Outcome, Principal, Record
 from gpushare.core.reasons import Reasons
 from gpushare.core.scheduler import Forecast, Params, QueueCounts, QueueView, Scheduler, Ticket
 from gpushare.core.scheduler import Lease as Grant
+from gpushare.engine.energy import EnergyMeter
 from gpushare.engine.held import HeldSlot
 
 CLOSE_RETRY_S = 5.0  # a restart takes about this long
@@ -72,6 +73,7 @@ class LocalSlots:
         self._waiters: dict[str, HeldSlot] = {}
         self._beside: set[str] = set()
         self._reasons = Reasons()
+        self.meter = EnergyMeter(clock)
         self._trials: set[str] = set()
         self._pumping = False
         self.closing = False
@@ -97,6 +99,8 @@ class LocalSlots:
         waiter.grant = self._scheduler.take_at_once(ticket, now)
         if waiter.grant is None:
             self._scheduler.add(ticket, now)
+        else:
+            self.meter.begin(ticket_id)
         return waiter
 
     async def wait(self, waiter: HeldSlot) -> None:
@@ -111,6 +115,8 @@ class LocalSlots:
     def requeue(self, waiter: HeldSlot) -> None:
         """Gives a slot back unused; called by ``HeldSlot.again`` alone."""
         grant, waiter.grant, waiter.future = waiter.held, None, None
+        if not grant.released:
+            self.meter.end(waiter.ticket.id)
         self._scheduler.requeue(grant, self._clock())
 
     def _refuse_over_limit(
@@ -190,6 +196,7 @@ class LocalSlots:
     def _hand_over(self, grant: Grant) -> None:
         waiter = self._waiters[grant.ticket.id]
         waiter.grant = grant
+        self.meter.begin(grant.ticket.id)
         if waiter.future is None:  # its own step: it does not wait
             return
         if waiter.timer is not None:
@@ -212,6 +219,7 @@ class LocalSlots:
         """Releases a slot, charges what was used and grants it on.  Idempotent."""
         if grant.released:
             return
+        grant.energy_j = self.meter.end(grant.ticket.id)
         self._scheduler.finished(grant, self._clock(), ok=outcome is Outcome.OK)
         self.pump()
 

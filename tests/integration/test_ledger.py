@@ -1,6 +1,7 @@
 """What calls used is written down once, agrees with log and counters, and outlives the process."""
 
 import asyncio
+import json
 import sqlite3
 import time
 from contextlib import closing
@@ -61,6 +62,31 @@ async def test_a_load_counts_in_every_dialect(gate: Gate, path: str) -> None:
     assert second.load_s is None
     day = gate.parts.stats.day(time.time())
     assert (day.swaps, day.loading_s) == (1, first.load_s)
+
+
+async def test_tokens_of_an_answer_that_broke_off_are_unknown(gate: Gate) -> None:
+    """Ollama counts at the end; what nobody counted is null and not 0, and those that are known count."""
+    for who, prompt in (
+        ("alice", "#sim:fault=reset@2"),
+        ("bob", "#sim:fault=reset@2"),
+        ("bob", "#sim:tokens=5"),
+    ):
+        await gate.post("/api/chat", chat(prompt), who=who)
+    await gate.rest()
+    _, _, body = await gate.request("GET", "/gpushare/v1/usage", who="root")
+    used = {row["name"]: (row["requests"], row["tokens_out"]) for row in json.loads(body)["rows"]}
+    assert used == {"alice": (1, None), "bob": (2, 5)}
+
+
+async def test_energy_is_measured_where_the_power_is_known(tmp_path: Path) -> None:
+    """Watts of the cards, for as long as the call had its slot."""
+    async with gateway(tmp_path, gpu="fake") as gate:
+        await gate.until(lambda: gate.parts.gpus is not None and gate.parts.gpus.view.watts is not None)
+        await gate.post("/api/chat", chat("#sim:tokens=5"))
+        await gate.rest()
+        (row,) = written(tmp_path).values()
+    assert row.energy_j is not None
+    assert 0 < row.energy_j <= 376 * row.total_s
 
 
 async def test_every_kind_of_end_has_its_row(gate: Gate) -> None:

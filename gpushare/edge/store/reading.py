@@ -37,8 +37,7 @@ FROM (
   SELECT
     CASE :by WHEN 'person' THEN owner WHEN 'model' THEN model WHEN 'tool' THEN tool
       ELSE date(ended_at, 'unixepoch', 'localtime') END AS name,
-    person, 1 AS requests, slot_s, coalesce(input_tokens, 0) AS input_tokens,
-    coalesce(output_tokens, 0) AS output_tokens, waited_s, energy_j, ended_at
+    person, 1 AS requests, slot_s, input_tokens, output_tokens, waited_s, energy_j, ended_at
   FROM calls WHERE queued AND ended_at >= :start
   UNION ALL
   SELECT

@@ -56,6 +56,19 @@ MIGRATIONS = (
     PRAGMA user_version = 1;
     COMMIT;
     """,
+    # Tokens that nobody knows are not 0.
+    """
+    BEGIN IMMEDIATE;
+    ALTER TABLE days RENAME TO older_days;
+    CREATE TABLE days (
+      day TEXT NOT NULL, owner TEXT NOT NULL, person TEXT NOT NULL, model TEXT NOT NULL, tool TEXT NOT NULL,
+      requests INTEGER NOT NULL, waited_s REAL NOT NULL, slot_s REAL NOT NULL, load_s REAL NOT NULL,
+      input_tokens INTEGER, output_tokens INTEGER, energy_j REAL, PRIMARY KEY (day, owner, model, tool));
+    INSERT INTO days SELECT * FROM older_days;
+    DROP TABLE older_days;
+    PRAGMA user_version = 2;
+    COMMIT;
+    """,
 )
 
 

@@ -86,13 +86,13 @@ _SUM_DAY = """
 INSERT INTO days (day, owner, person, model, tool, requests, waited_s, slot_s, load_s, input_tokens,
   output_tokens, energy_j)
 SELECT ?1, owner, max(person), model, tool, count(*), total(waited_s), total(slot_s), total(load_s),
-  coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(energy_j)
+  sum(input_tokens), sum(output_tokens), sum(energy_j)
 FROM calls WHERE ended_at < ?2 AND queued GROUP BY owner, model, tool
 ON CONFLICT (day, owner, model, tool) DO UPDATE SET
   requests = requests + excluded.requests, waited_s = waited_s + excluded.waited_s,
   slot_s = slot_s + excluded.slot_s, load_s = load_s + excluded.load_s,
-  input_tokens = input_tokens + excluded.input_tokens,
-  output_tokens = output_tokens + excluded.output_tokens,
+  input_tokens = coalesce(input_tokens + excluded.input_tokens, input_tokens, excluded.input_tokens),
+  output_tokens = coalesce(output_tokens + excluded.output_tokens, output_tokens, excluded.output_tokens),
   energy_j = coalesce(energy_j + excluded.energy_j, energy_j, excluded.energy_j)
 """
 

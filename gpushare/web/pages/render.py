@@ -102,6 +102,7 @@ def _counted(
 
 FILTERS: dict[str, Callable[..., str | list[str]]] = {
     "at_most": wording.at_most,
+    "counted": wording.counted,
     "duration": wording.duration,
     "left": _left,
     "number": wording.number,

@@ -24,7 +24,7 @@ from gpushare.web.parts import Parts
 
 SAMPLES = {forms.IP: "192.0.2.7", forms.NETWORK: "192.0.2.0/24"}
 """Other values of settings whose text is read where it is used."""
-BY_CHANCE = {"_answered", "_offset_s", "_secret", "since", "started_at"}
+BY_CHANCE = {"_answered", "_at", "_offset_s", "_secret", "since", "started_at"}
 """Attributes that differ between any two servers."""
 Plain = str | int | float | bool | bytes | None
 

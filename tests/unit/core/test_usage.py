@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gpushare.core.usage import COLUMNS, By, Since, UsageRow, csv, parse_since, priced, report
+from gpushare.core.usage import COLUMNS, By, Since, UsageRow, add_up, csv, parse_since, priced, report
 
 NOW = datetime(2026, 11, 20, 14, 3, tzinfo=UTC)
 BOB = UsageRow(name="bob", requests=3, slot_s=30.0, tokens_in=10, tokens_out=5, waited_s=2.0)
@@ -57,6 +58,16 @@ def test_a_report_has_shares_and_a_total() -> None:
         name="total", requests=4, slot_s=40.0, tokens_in=14, tokens_out=7, waited_s=3.0, energy_j=5.0
     )
     assert report([BOB], by=By.PERSON, since=NOW, now=NOW).total.energy_j is None
+
+
+def test_unknown_tokens_are_not_0() -> None:
+    """Those that are known count; where none is, nobody knows; without calls there were none."""
+    broken = replace(ALICE, tokens_out=None)
+    assert add_up([BOB, broken]).tokens_out == 5
+    assert add_up([broken]).tokens_out is None
+    assert add_up([broken, UsageRow(name="2026-11-19")]).tokens_out is None
+    assert add_up([UsageRow(name="2026-11-19")]).tokens_out == 0
+    assert csv(report([broken], by=By.PERSON, since=NOW, now=NOW)).endswith(",4,,1.0,5.0\r\n")
 
 
 def test_days_stay_in_their_order() -> None:

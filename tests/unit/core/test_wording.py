@@ -234,6 +234,14 @@ def test_a_little_time_is_not_nothing() -> None:
     assert wording.worked(0.4) == "under 1 s"
 
 
+def test_a_count_may_be_unknown() -> None:
+    """It is not 0, in no unit."""
+    dash = "\N{EN DASH}"
+    assert wording.counted(None) == dash
+    assert wording.scaled([None, 12]) == [dash, "12"]
+    assert wording.scaled([9_100_000, None]) == ["9.1 M", dash]
+
+
 def test_energy_and_what_it_costs() -> None:
     """In the unit of the electricity bill."""
     assert wording.energy(9.36e6) == "2.6 kWh"

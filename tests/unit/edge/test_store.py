@@ -246,11 +246,20 @@ async def test_totals_of_a_day_grow_if_it_is_folded_again(tmp_path: Path) -> Non
     ledger = make(tmp_path / "ledger.db", keep_s=10 * DAY_S, clock=clock)
     await ledger.open()
     for number in range(3):
-        ledger.append(call(number, ended_at=NOON - 20 * DAY_S, energy_j=2.0 if number else None))
+        ledger.append(
+            call(
+                number,
+                ended_at=NOON - 20 * DAY_S,
+                energy_j=2.0 if number else None,
+                input_tokens=10 if number else None,
+                output_tokens=None,
+            )
+        )
         await ledger.flush()
         clock.now += 3600
         await ledger.flush()
-    assert rows(ledger.path, "SELECT requests, slot_s, energy_j FROM days") == [(3, 12.0, 4.0)]
+    totals = rows(ledger.path, "SELECT requests, slot_s, energy_j, input_tokens, output_tokens FROM days")
+    assert totals == [(3, 12.0, 4.0, 20, None)]
     await ledger.close()
 
 
@@ -334,6 +343,19 @@ async def test_each_step_of_the_tables_is_taken_once(tmp_path: Path) -> None:
     tables = rows(path, "SELECT sql FROM sqlite_master")
     await made(path)
     assert rows(path, "SELECT sql FROM sqlite_master") == tables
+
+
+async def test_an_older_ledger_keeps_what_it_holds(tmp_path: Path) -> None:
+    """Totals of days are taken over by the step that lets tokens be unknown."""
+    path = tmp_path / "ledger.db"
+    path.touch(0o600)
+    day = ("2026-11-01", "aa", "alice", "m", "curl", 3, 1.0, 2.0, 0.5, 10, 20, None)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(MIGRATIONS[0])
+        connection.execute(f"INSERT INTO days VALUES ({', '.join('?' * len(day))})", day)
+        connection.commit()
+    await made(path)
+    assert rows(path, "SELECT * FROM days") == [day]
 
 
 async def test_a_check_reads_the_whole_file(store: Store) -> None:

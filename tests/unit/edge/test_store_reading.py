@@ -3,9 +3,10 @@
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -49,7 +50,7 @@ def some_calls() -> list[Record]:
             slot_s=chance.randrange(100) / 4,
             load_s=chance.choice([None, 2.5]),
             input_tokens=chance.choice([None, 100]),
-            output_tokens=chance.randrange(50),
+            output_tokens=chance.choice([None, chance.randrange(50)]) if owner != "cc" else None,
             energy_j=chance.choice([None, 8.0]) if owner != "cc" else None,
         )
         for number in range(400)
@@ -76,17 +77,22 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await ledger.close()
 
 
+def known_sum(values: Iterable[float | None]) -> Any:
+    """Returns the sum of those that are known, None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
 def added(rows: list[Record], **known: object) -> UsageRow:
     """Returns what these calls used together."""
-    energy = [row.energy_j for row in rows if row.energy_j is not None]
     return UsageRow(
         **{"name": "", **known},  # type: ignore[arg-type]
         requests=len(rows),
         slot_s=sum(row.slot_s for row in rows),
-        tokens_in=sum(row.input_tokens or 0 for row in rows),
-        tokens_out=sum(row.output_tokens or 0 for row in rows),
+        tokens_in=known_sum(row.input_tokens for row in rows),
+        tokens_out=known_sum(row.output_tokens for row in rows),
         waited_s=sum(row.waited_s or 0 for row in rows),
-        energy_j=sum(energy) if energy else None,
+        energy_j=known_sum(row.energy_j for row in rows),
     )
 
 
