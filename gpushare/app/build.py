@@ -22,7 +22,7 @@ from gpushare.core.config import Config
 from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import BodyBudget
-from gpushare.core.model import Lane
+from gpushare.core.model import Lane, Record
 from gpushare.core.scheduler import Params, Scheduler
 from gpushare.core.stats import Stats
 from gpushare.edge import logs
@@ -79,7 +79,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         monitor=monitor,
         ledger=store,
         health=health,
-        observers=_observers(stats, store),
+        observe=_observer(stats, store),
         clock=clock,
         wall=time.time,
     )
@@ -167,13 +167,15 @@ def _make_store(config: Config, folder: Path, slots: LocalSlots, stats: Stats, l
     return store
 
 
-def _observers(stats: Stats, store: Store) -> tuple[Observer, ...]:
-    """Returns who is told of every call that ended; log and ledger name only models Ollama vouches for."""
-    return (
-        stats.record,
-        lambda record: logs.log_record(record, stats.closed),
-        lambda record: store.append(stats.closed(record)),
-    )
+def _observer(stats: Stats, store: Store) -> Observer:
+    """Returns what is done for every call that ended; log and ledger name only models Ollama vouches for."""
+
+    def observe(record: Record) -> None:
+        closed = stats.record(record)
+        logs.log_record(closed)
+        store.append(closed)
+
+    return observe
 
 
 def _report(event: str, fields: dict[str, object]) -> None:

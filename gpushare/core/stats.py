@@ -119,7 +119,7 @@ class _Hour:
     number: int  # hours since 1970
     waits: Histogram = field(default_factory=lambda: Histogram(_DAY_BOUNDS_S))
     swaps: int = 0
-    requests: Counter[str] = field(default_factory=Counter)
+    requests: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     slot_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     loading_s: float = 0.0
 
@@ -166,11 +166,11 @@ class Stats:
         self._hours: deque[_Hour] = deque(maxlen=_DAY_HOURS)
         self.requests: Counter[tuple[str, Outcome]] = Counter()
         self.errors: Counter[str] = Counter()  # answers of our own making, by their code: a closed list
-        self.person_requests: Counter[str] = Counter()
+        self.person_requests: defaultdict[str, int] = defaultdict(int)
         self.person_slot_s: defaultdict[str, float] = defaultdict(float)
-        self.model_requests: Counter[str] = Counter()
-        self.input_tokens: Counter[str] = Counter()
-        self.output_tokens: Counter[str] = Counter()
+        self.model_requests: defaultdict[str, int] = defaultdict(int)
+        self.input_tokens: defaultdict[str, int] = defaultdict(int)
+        self.output_tokens: defaultdict[str, int] = defaultdict(int)
         self.load_s: defaultdict[str, float] = defaultdict(float)
         self.last: dict[str, LastCall] = {}  # by owner: a name may have had another holder
         self.swaps = 0
@@ -199,8 +199,8 @@ class Stats:
             self._persons.learn(person)
         return self._persons.label(person) if person else ""
 
-    def record(self, record: Record) -> None:
-        """Counts a call that has ended.  Never raises."""
+    def record(self, record: Record) -> Record:
+        """Counts a call that has ended; returns it ``closed``.  Never raises."""
         if record.outcome is Outcome.OK:
             self._models.learn(record.model)  # Ollama answered it, so nobody made it up
         record = self.closed(record)
@@ -213,6 +213,7 @@ class Stats:
         if record.waited_s is not None:
             self._record_queued(record, record.waited_s)
             self._remember(record)
+        return record
 
     def day(self, now: float) -> Day:
         """Returns the last 24 hours.

@@ -3,14 +3,14 @@
 Owns: the table of live calls.  Called by: ``web.inference``.
 
 Rules:
-- Every call ends in exactly one outcome and is told to the observers exactly once, in the outermost
+- Every call ends in exactly one outcome and is told to the observer exactly once, in the outermost
   ``finally``, by synchronous code.
 - The gateway knows neither sockets nor HTTP; errors leave it as types, the web layer renders them.
 - It never learns whether a ``Sink`` is a socket, a buffer or a job.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import structlog
 from msgspec import structs
@@ -60,7 +60,7 @@ class Gateway:
         monitor: which models exist.
         ledger: told of every call that is let in.
         health: whether Ollama may be asked now; told how calls ended.
-        observers: told of every call that ended, in this order.
+        observe: told of every call that ended.
         clock: monotonic seconds.
         wall: seconds since 1970, for records only.
     """
@@ -75,7 +75,7 @@ class Gateway:
         monitor: Monitor,
         ledger: Ledger,
         health: Health,
-        observers: Sequence[Observer],
+        observe: Observer,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -87,7 +87,7 @@ class Gateway:
         self._ledger = ledger
         self._health = health
         self._paces = Paces()
-        self._observers = tuple(observers)
+        self._observe = observe
         self._clock = clock
         self._wall = wall
         self.live: dict[str, LiveCall] = {}
@@ -357,8 +357,7 @@ class Gateway:
         live.relay = live.cancelled = (
             None  # both know the live call; the collector would find them much later
         )
-        for observe in self._observers:
-            observe(record)
+        self._observe(record)
 
 
 def answer_headers(request_id: str) -> dict[str, str]:

@@ -236,7 +236,7 @@ class World:
             monitor=monitor,
             ledger=self.ledger,
             health=health,
-            observers=(self.records.append,),
+            observe=self.records.append,
             clock=self.loop.time,
             wall=self.loop.time,
         )

@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 
 from gpushare.core.ledger import Backlog, begun
+from gpushare.core.model import Dialect, Outcome, Phase, Service
 from gpushare.edge.store.schema import DAY, DAY_BEGIN, transaction
+
+# Told how to write these, the library looks it up; else it asks each value in vain what it may offer.
+sqlite3.register_adapter(bool, int)
+for _words in (Dialect, Service, Phase, Outcome):
+    sqlite3.register_adapter(_words, str)
 
 
 class _Insert:

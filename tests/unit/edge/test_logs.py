@@ -12,7 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from gpushare.core.config import Log
-from gpushare.core.model import Outcome, Phase, Record
+from gpushare.core.model import Outcome, Phase
 from gpushare.edge import logs
 from tests.unit import records
 
@@ -35,11 +35,6 @@ CALL = msgspec.structs.replace(
 )
 
 Lines = Callable[[], list[dict[str, Any]]]
-
-
-def log(record: Record) -> None:
-    """Logs a record in which nothing is made up."""
-    logs.log_record(record, lambda made_up: made_up)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +64,7 @@ def lines(stream: io.StringIO) -> Lines:
 
 def test_one_line_has_every_fact_of_a_call(lines: Lines) -> None:
     """``request.done`` holds all the fields the documentation promises, in seconds and tokens."""
-    log(CALL)
+    logs.log_record(CALL)
     (line,) = lines()
     del line["time"]
     assert line == {
@@ -103,13 +98,13 @@ def test_one_line_has_every_fact_of_a_call(lines: Lines) -> None:
 
 def test_phases_not_reached_have_no_timer(lines: Lines) -> None:
     """A call that ended in the queue has no field for what came after it."""
-    log(replace(CALL, phase=Phase.QUEUE, waited_s=None, connect_s=None, first_s=None))
+    logs.log_record(replace(CALL, phase=Phase.QUEUE, waited_s=None, connect_s=None, first_s=None))
     assert lines()[0].keys().isdisjoint({"waited_s", "connect_s", "first_s", "ran_s"})
 
 
 def test_refusals_before_the_queue_are_logged_at_debug(lines: Lines) -> None:
     """A flood of refused calls does not fill the log of a normal day."""
-    log(replace(CALL, admitted=False, outcome=Outcome.REJECTED_KEY_LIMIT, status=429))
+    logs.log_record(replace(CALL, admitted=False, outcome=Outcome.REJECTED_KEY_LIMIT, status=429))
     assert lines()[0]["level"] == "debug"
 
 
@@ -117,7 +112,7 @@ def test_lines_below_the_level_are_not_written() -> None:
     """The level of the configuration is the lowest one written."""
     out = io.StringIO()
     logs.configure(Log(level="warning", format="json"), out)
-    log(CALL)
+    logs.log_record(CALL)
     assert not out.getvalue()
 
 
@@ -209,7 +204,7 @@ def test_control_characters_do_not_reach_the_terminal(style: Literal["json", "te
     """P34: escape sequences, line breaks and direction marks arrive spelled out."""
     out = io.StringIO()
     logs.configure(Log(level="info", format=style), out)
-    log(replace(CALL, person="a\x1b[2Jb\nlevel=error\u202ec"))
+    logs.log_record(replace(CALL, person="a\x1b[2Jb\nlevel=error\u202ec"))
     assert out.getvalue().count("\n") == 1
     assert not {"\x1b", "\u202e"} & set(out.getvalue())
 
@@ -218,7 +213,7 @@ def test_auto_is_json_where_no_terminal_reads() -> None:
     """Under the service manager lines are JSON without being told."""
     out = io.StringIO()
     logs.configure(Log(), out)
-    log(CALL)
+    logs.log_record(CALL)
     assert json.loads(out.getvalue())["event"] == "request.done"
 
 
@@ -231,7 +226,7 @@ def test_auto_is_text_on_a_terminal() -> None:
 
     out = Terminal()
     logs.configure(Log(), out)
-    log(CALL)
+    logs.log_record(CALL)
     assert "request.done" in out.getvalue()
     assert not out.getvalue().startswith("{")
 

@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
+from gpushare.core import ledger
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.ledger import Admission
@@ -101,6 +102,18 @@ async def test_a_call_comes_back_as_it_was(store: Store) -> None:
     await store.flush()
     assert await store.calls(NOON) == [full, bare]
     assert await store.calls(NOON + 1) == []
+
+
+def test_the_library_knows_how_to_write_every_value() -> None:
+    """For a type it was told nothing of it tries several ways with each value, which costs most of a row."""
+    plain = (str, int, float, type(None))
+    known = {kind for kind, _ in sqlite3.adapters}
+    begun = ledger.begun(
+        Admission(request_id="r_1", who=WHO, tool="curl", endpoint=ENDPOINT, model="qwen3:8b", at=NOON)
+    )
+    kinds = {type(value) for row in (CALL, begun) for value in astuple(row)}
+    assert kinds - known <= set(plain)
+    assert {bool, Outcome} <= kinds
 
 
 async def test_the_file_is_its_owners_alone(store: Store) -> None:

@@ -176,7 +176,7 @@ class Desk:
             monitor=self.monitor,
             ledger=self.ledger,
             health=self.health,
-            observers=(self.records.append,),
+            observe=self.records.append,
             clock=self.clock,
             wall=lambda: 0.0,
         )
