@@ -23,6 +23,10 @@ _POLLS = {
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+PIECE = b'{"model":"m","message":{"role":"assistant","content":"a"},"done":false}\n'
+"""A record of a native stream."""
+WHOLE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":4}'
+"""A native answer that is whole, and with a line end behind it the last record of a stream."""
 
 
 def chunk(data: bytes) -> bytes:

@@ -39,6 +39,7 @@ from gpushare.engine.lag import LoopLag
 from gpushare.engine.monitor import Monitor
 from gpushare.engine.ports import GpuSource, Observer
 from gpushare.engine.slots import LocalSlots, QueueLimits
+from gpushare.engine.stuck import StuckModels
 from gpushare.web import inference, pages
 from gpushare.web.connections import ConnectionLimits
 from gpushare.web.middleware import frame
@@ -68,6 +69,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     health = _make_health(config, slots, life)
     monitor = _make_monitor(config, ollama, slots, health, life)
     monitor.on_models.append(stats.know)
+    _make_stuck(config, ollama, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
     lag = LoopLag(clock=clock)
     life.tasks.append(lag.run)
@@ -218,6 +220,16 @@ def _make_monitor(
     life.on_reload.append(adopt)
     life.tasks.append(monitor.run)
     return monitor
+
+
+def _make_stuck(config: Config, ollama: HttpOllama, health: Health, life: Life) -> None:
+    stuck = StuckModels(ollama, health, enabled=config.ollama.unload_stuck)
+
+    def adopt(new: Config) -> None:
+        stuck.enabled = new.ollama.unload_stuck
+
+    life.on_reload.append(adopt)
+    life.tasks.append(stuck.run)
 
 
 def _make_upstream(config: Config, life: Life) -> HttpUpstream:

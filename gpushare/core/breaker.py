@@ -136,6 +136,7 @@ class _Model:
     hold_s: float = MODEL_FIRST_HOLD_S
     shut_until: float | None = None
     trial: bool = False
+    dropped: bool = False
 
 
 class ModelBreakers:
@@ -181,6 +182,17 @@ class ModelBreakers:
             del self._models[model]
         else:
             entry.trial = False
+
+    def dropped(self, model: str, now: float) -> None:
+        """Notes that a shut model was dropped from memory: it need not be shut any longer to be tried."""
+        entry = self._models.get(model)
+        if entry is not None:
+            entry.dropped = True
+            entry.shut_until = now
+
+    def dropped_lately(self) -> tuple[str, ...]:
+        """Returns the models that were dropped and have not answered since."""
+        return tuple(name for name, each in self._models.items() if each.dropped)
 
     def shut(self, now: float) -> tuple[str, ...]:
         """Returns the models that are shut now."""

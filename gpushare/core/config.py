@@ -87,6 +87,7 @@ class Ollama(Struct, frozen=True, kw_only=True):
     idle_timeout: SecondsOrZero = 360.0
     total_timeout: SecondsOrZero = 900.0
     health_interval: Seconds = 5.0
+    unload_stuck: bool = False
 
     @property
     def address(self) -> tuple[str, int]:

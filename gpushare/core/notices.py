@@ -57,6 +57,13 @@ def model_failing(models: tuple[str, ...]) -> Notice:
     return Notice(code="model-failing", level="bad", text=text)
 
 
+def model_dropped(models: tuple[str, ...]) -> Notice:
+    """Returns the notice about models that left memory because they kept silent."""
+    which = f"a model ({', '.join(models)})" if models else "a model"
+    text = f"Ollama kept silent with {which}, so it was dropped from memory. The next request loads it again."
+    return Notice(code="model-dropped", level="warn", text=text)
+
+
 SWAPPING = Notice(
     code="swapping",
     level="warn",
@@ -94,6 +101,8 @@ def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
         yield CONFIG_REJECTED
     if ollama.failing:
         yield model_failing(ollama.failing if admin else ())
+    if ollama.dropped:
+        yield model_dropped(ollama.dropped if admin else ())
     if picture.gpus:
         yield from trouble(picture.gpus)
     if any(row.vram_bytes < row.size_bytes for row in picture.ollama.loaded):

@@ -24,7 +24,8 @@ class OllamaView:
 
     ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked; with
     ``at_least`` it never did: since it was first asked, and perhaps longer.
-    ``failing`` are models that calls are turned away for.
+    ``failing`` are models that calls are turned away for; ``dropped`` left memory because they kept silent,
+    and have not answered since; ``drops`` counts how often that was.
     """
 
     up: bool = False
@@ -35,6 +36,8 @@ class OllamaView:
     at_least: bool = False
     breaker: Door = Door.CLOSED
     failing: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    drops: int = 0
 
     def changed(self, **fields: Any) -> "OllamaView":  # noqa: ANN401 - the fields are this class's own
         """Returns a copy with some fields replaced."""

@@ -199,6 +199,8 @@ def _ollama(view: OllamaView) -> Iterator[Metric]:
     text = "1 for the state of the breaker: whether calls go to Ollama."
     yield _gauges("gpushare_breaker_state", text, doors, labels=("state",))
     yield _gauge("gpushare_failing_models", "Models whose calls are refused for now.", len(view.failing))
+    dropped = "Models dropped from memory because they kept silent."
+    yield CounterMetricFamily("gpushare_dropped_models", dropped, value=view.drops)
     resident = [((row.name,), row.vram_bytes) for row in view.loaded]
     yield _gauges("gpushare_model_vram_bytes", "GPU memory of loaded models.", resident, labels=("model",))
 

@@ -27,6 +27,8 @@ class Health:
 
     Attributes:
         on_change: called whenever a breaker has moved.
+        on_silent: called with the name of a model whenever it was shut because it keeps silent.
+        drops: how often a model was dropped from memory for that.
 
     Args:
         slots: told whether to grant, for its ``backends``.
@@ -54,6 +56,8 @@ class Health:
         self._jitter = jitter
         self._timer: asyncio.TimerHandle | None = None
         self.on_change: list[Callable[[], None]] = []
+        self.on_silent: list[Callable[[str], None]] = []
+        self.drops = 0
 
     @property
     def probe_at(self) -> float:
@@ -63,6 +67,10 @@ class Health:
     def shut_models(self) -> tuple[str, ...]:
         """Returns the models that are not asked for now."""
         return self._models.shut(self._clock())
+
+    def dropped_models(self) -> tuple[str, ...]:
+        """Returns the models that were dropped from memory and have not answered since."""
+        return self._models.dropped_lately()
 
     def admit(self, model: str) -> None:
         """Lets a call on.
@@ -91,6 +99,8 @@ class Health:
                 reason = "the model keeps failing" if failing else "the model keeps silent"
                 _log.warning("breaker.opened", model=model, reason=reason)
                 self._changed()
+                for tell in () if failing else self.on_silent:
+                    tell(model)
         else:
             self._models.ended(model, ok=outcome is Outcome.OK)
         if outcome in FAULTS or outcome is Outcome.OK:
@@ -101,6 +111,12 @@ class Health:
     def not_sent(self, model: str) -> None:
         """Hears that a call which was let on ended before it was on its way to Ollama."""
         self._models.ended(model, ok=False)
+
+    def dropped(self, model: str) -> None:
+        """Hears that a silent model left memory: the next call may load it again."""
+        self.drops += 1
+        self._models.dropped(model, self._clock())
+        self._changed()
 
     def probed(self, *, up: bool) -> None:
         """Hears whether a probe was answered."""

@@ -83,7 +83,13 @@ class Monitor:
             await asyncio.sleep(min(SWAP_POLL_S, self.interval_s))
 
     def _note_health(self) -> None:
-        self.view = self.view.changed(breaker=self._health.breaker.door, failing=self._health.shut_models())
+        health = self._health
+        self.view = self.view.changed(
+            breaker=health.breaker.door,
+            failing=health.shut_models(),
+            dropped=health.dropped_models(),
+            drops=health.drops,
+        )
 
     async def poll(self) -> None:
         """Asks once for everything and publishes the new view; the first question is the breaker's probe."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gpushare.core.breaker import MODEL_FAILURES
 from gpushare.sim import Fault, FaultKind, Plan, Script, State
-from tests.conformance.tools import ask, calls, error_of, last_done, warm
+from tests.conformance.tools import ask, calls, error_of, know_models, last_done, warm
 from tests.harness import gateway
+from tests.upstream import WHOLE, document, raw_ollama
 
 
 @pytest.mark.case(71)
@@ -79,3 +81,39 @@ async def test_a_wedge_is_reported_and_gives_its_slot_back(tmp_path: Path) -> No
         assert last_done(gate)["outcome"] == "timeout_first_byte"
         await entry.reached(State.CANCELLED)
         assert gate.parts.slots.snapshot().held == 0
+
+
+@pytest.mark.case(74)
+@pytest.mark.parametrize("unload", [True, False])
+async def test_a_model_that_keeps_silent_is_dropped(tmp_path: Path, *, unload: bool) -> None:
+    """P14: after three silences it is unloaded, if so configured, and the next call runs; else it is shut."""
+    settings = f"""
+        [ollama]
+        connect_timeout = "500ms"
+        first_byte_timeout = "600ms"
+        unload_stuck = {str(unload).lower()}
+    """
+    async with raw_ollama() as ollama, gateway(tmp_path, engine=ollama.url, settings=settings) as gate:
+        await know_models(gate)
+        for _ in range(MODEL_FAILURES):
+            status, _, _ = await ask(gate, "/api/chat", stream=True)
+            assert status == 504
+        if not unload:
+            assert (await ask(gate, "/api/chat", stream=True))[0] == 503
+            assert [call.target for call in ollama.calls] == [b"/api/chat"] * MODEL_FAILURES
+            return
+        form = await ollama.call(MODEL_FAILURES)
+        assert (form.target, json.loads(form.body)) == (
+            b"/api/generate",
+            {"model": "m:latest", "keep_alive": 0},
+        )
+        await form.answer(document(b'{"model":"m","response":"","done":true,"done_reason":"unload"}'))
+        await gate.until(lambda: gate.parts.monitor.view.dropped)
+        async with asyncio.TaskGroup() as tasks:
+            again = tasks.create_task(ask(gate, "/api/chat", stream=False))
+            await (await ollama.call(MODEL_FAILURES + 1)).answer(document(WHOLE))
+        assert again.result()[0] == 200
+        _, _, page = await gate.request("GET", "/metrics", who=None)
+        assert b"\ngpushare_dropped_models_total 1.0\n" in page
+        await gate.until(lambda: not gate.parts.monitor.view.dropped)
+        assert [line["model"] for line in gate.logs if line["event"] == "model.dropped"] == ["m:latest"]

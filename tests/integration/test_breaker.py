@@ -8,11 +8,10 @@ import pytest
 from gpushare.core.breaker import DIALS_TO_OPEN, MODEL_FAILURES, Door
 from tests.conformance.tools import DIALECTS, ask, body_of, error_of, last_done
 from tests.harness import Gate, chat, gateway
-from tests.upstream import document, raw_ollama
+from tests.upstream import WHOLE, document, raw_ollama
 
 ALERT = '[ollama]\nhealth_interval = "100ms"\n'
 """Probes often enough for a test not to wait for them."""
-WHOLE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":4}'
 BUSY = document(
     b'{"error":"server busy, please try again.  maximum pending requests exceeded"}',
     status=b"503 Service Unavailable",

@@ -25,6 +25,7 @@ LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expir
         (replace(PICTURE, ollama=UP.changed(loaded=LARGE)), ["model-on-cpu"]),
         (replace(PICTURE, ollama=UP.changed(breaker=Door.OPEN)), ["ollama-down"]),
         (replace(PICTURE, ollama=UP.changed(failing=("secret:70b",))), ["model-failing"]),
+        (replace(PICTURE, ollama=UP.changed(dropped=("secret:70b",))), ["model-dropped"]),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=240.0)), []),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=260.0)), ["swapping"]),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=10.0, loading_s=40.0)), []),
@@ -38,9 +39,10 @@ def test_each_trouble_has_its_notice(picture: Picture, codes: list[str]) -> None
     assert [notice.code for notice in notices(picture, admin=False)] == codes
 
 
-def test_only_admins_are_told_which_model_fails() -> None:
+@pytest.mark.parametrize("what", ["failing", "dropped"])
+def test_only_admins_are_told_which_model_fails(what: str) -> None:
     """A key may be limited to some models; it does not learn the names of others from a notice."""
-    wrong = replace(PICTURE, ollama=UP.changed(failing=("secret:70b",)))
+    wrong = replace(PICTURE, ollama=UP.changed(**{what: ("secret:70b",)}))
     (for_admin,), (for_others,) = notices(wrong, admin=True), notices(wrong, admin=False)
     assert "secret:70b" in for_admin.text
     assert "secret" not in for_others.text
