@@ -140,7 +140,7 @@ def check_failure(path: str, failure: Failure, answer: Answer, sent: bytes) -> N
         assert body == sent
         return
     error_of(path, body)
-    assert (headers.get("x-should-retry") == "false") == (status in (502, 504))
+    assert (headers.get("x-should-retry") == "false") == (status in (401, 502, 504))
     assert ("Retry-After" in headers) == (status == 503)
 
 

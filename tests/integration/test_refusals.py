@@ -74,7 +74,7 @@ def check_retry(status: int, headers: Mapping[str, str], sentence: str) -> None:
     if status not in (429, 503):
         assert "Retry-After" not in headers
         assert "retry-after-ms" not in headers
-        assert (headers.get("x-should-retry") == "false") == (status in (502, 504))
+        assert (headers.get("x-should-retry") == "false") == (status in (401, 502, 504))
         return
     assert re.fullmatch(r"[1-9]|[12]\d|30", headers["Retry-After"])
     assert headers["retry-after-ms"] == headers["Retry-After"] + "000"

@@ -13,7 +13,8 @@ class GpushareError(Exception):
 
     Class attributes give the public ``code``, the HTTP ``status``, the type words of the OpenAI and
     Anthropic error objects, and the ``outcome`` the call is recorded with.  ``retry`` is False where a
-    client must not repeat the call although its status invites it to (Ollama may have done the work).
+    client must not repeat the call although its status invites it to: Ollama may have done the work, or it
+    would be in vain.
     """
 
     code: ClassVar[str] = "internal"

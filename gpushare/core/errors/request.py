@@ -85,10 +85,11 @@ class ExpectationFailed(InvalidRequest):
 
 
 class KeyProblem(GpushareError):
-    """401: no key, or none that is valid here."""
+    """401: no key, or none that is valid here; Claude Code would send it again for minutes, in silence."""
 
     code = "key_unknown"
     status = 401
+    retry = False
     openai_type = "authentication_error"
     anthropic_type = "authentication_error"
     outcome = Outcome.INVALID

@@ -123,16 +123,15 @@ def test_waiting_errors_say_for_how_long(error: GpushareError) -> None:
 
 
 @pytest.mark.parametrize("error", EXAMPLES)
-def test_work_that_may_be_done_is_not_repeated(error: GpushareError) -> None:
-    """500, 504, a broken answer and a cancelled call tell the SDKs not to send the request again.
+def test_what_would_be_in_vain_or_done_twice_is_not_repeated(error: GpushareError) -> None:
+    """500, 504, a broken answer, a cancelled call and a bad key tell clients not to send the request again.
 
     A failed dial does not.
     """
     headers = render(error, Dialect.OPENAI, request_id="r_1").headers
     told = headers.get("x-should-retry") == "false"
-    assert told is isinstance(
-        error, OllamaBroken | OllamaSilent | Internal | errors.Cancelled | errors.ClientSlow
-    )
+    done = OllamaBroken | OllamaSilent | Internal | errors.Cancelled | errors.ClientSlow
+    assert told is isinstance(error, done | errors.KeyProblem)
 
 
 @pytest.mark.parametrize(
