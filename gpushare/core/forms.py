@@ -193,14 +193,21 @@ def _auto_text(value: float | None) -> str:
     return "auto" if value is None else seconds_text(value)
 
 
-def _public_url(text: str) -> None:
+def _public_url(text: str, *, schemes: tuple[str, ...] = ("http", "https")) -> None:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    if parts.scheme not in schemes or not parts.hostname or parts.username or parts.query:
         raise Unfit(text)
     if parts.path.strip("/") or parts.fragment:
         raise Unfit(text)
     host_name(parts.hostname) if ":" not in parts.hostname else ipaddress.IPv6Address(parts.hostname)
     _ = parts.port
+
+
+def _origin(text: str) -> None:
+    """Browsers send it in lower case and without a slash at the end; other texts would match none."""
+    _public_url(text, schemes=("http", "https", "chrome-extension", "moz-extension"))
+    if text.endswith("/") or not text.islower():
+        raise Unfit(text)
 
 
 def _optional_public_url(text: str) -> None:
@@ -218,7 +225,7 @@ HOURS = Form('whole hours such as "08:00-18:00"', _checked(hours))
 LISTEN = Form('an address and port such as "127.0.0.1:11435"', _checked(address))
 URL = Form('an address such as "http://127.0.0.1:11434"', _checked(url_address))
 PUBLIC_URL = Form('an address such as "https://gpu.example.lan", or ""', _checked(_optional_public_url))
-ORIGIN = Form('an origin such as "https://chat.example.lan"', _checked(_public_url))
+ORIGIN = Form('an origin such as "https://chat.example.lan"', _checked(_origin))
 HOST = Form('a host name such as "gpu.example.org"', _checked(host_name))
 IP = Form('an IP address such as "127.0.0.1"', _checked(ipaddress.ip_address))
 NETWORK = Form('a network such as "10.0.0.0/8"', _checked(ipaddress.ip_network))

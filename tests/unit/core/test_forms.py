@@ -126,6 +126,23 @@ def test_a_public_address_without_scheme_or_with_a_path_is_refused(text: object)
     assert refused(forms.PUBLIC_URL.read, text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://chat.example.org",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+        "chrome-extension://jfgfiigpkhlkbnfnbobbkinehhfdhndo",
+        "moz-extension://5a1f3c2e-9f0b-4d1e-8a51-0c3f4b9d2e77",
+    ],
+)
+def test_an_origin_is_written_as_browsers_send_it(text: str) -> None:
+    """Pages and browser extensions; in any other form it would be listed and never match."""
+    assert forms.ORIGIN.read(text) == text
+    for wrong in (f"{text}/", text.upper(), f"{text}/chat", f"{text}?x", "file://x", "*", ""):
+        assert refused(forms.ORIGIN.read, wrong), wrong
+
+
 def test_auto_is_none_and_is_written_as_auto() -> None:
     """The word auto stands for "no fixed time" and is written back as the word."""
     assert forms.TIME_OR_AUTO.read("auto") is None
