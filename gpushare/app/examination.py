@@ -27,6 +27,7 @@ from gpushare.core.doctor.facts import (
     Listener,
     Machine,
     Ollama,
+    Running,
 )
 from gpushare.core.errors import GpushareError, LedgerUnavailable, OllamaDown, OllamaSilent
 from gpushare.core.forms import address
@@ -83,7 +84,14 @@ async def examine_running(parts: Parts, key_file: KeyFile) -> Report:
         key_file=KeyFile(key_file.path.parent),  # one of its own: loading notes what was seen
         gpu=seen,
     )
-    return examine(await examination(subject))
+    ollama = parts.monitor.view
+    running = Running(
+        breaker=ollama.breaker,
+        failing=ollama.failing,
+        ledger=parts.ledger.state,
+        rejected=parts.config_rejected,
+    )
+    return examine(replace(await examination(subject), running=running))
 
 
 async def examination(subject: Subject) -> Facts:

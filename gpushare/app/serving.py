@@ -25,6 +25,7 @@ from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
 from gpushare.edge.tls import renew, server_context
+from gpushare.engine.examiner import Examiner
 from gpushare.web.connections import make_listener, tune_listener
 from gpushare.web.listening import ClientSite
 from gpushare.web.parts import Parts
@@ -121,7 +122,8 @@ async def running(
     parts = build_parts(config, key_file.load(), ollama, key_file.path.parent, life)
     parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
     parts.key_store = KeyKeeper(parts, key_file)
-    parts.examine = lambda: examine_running(parts, key_file)
+    parts.examiner = Examiner(lambda: examine_running(parts, key_file), parts.monotonic)
+    life.tasks.append(parts.examiner.run)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     life.tasks.append(lambda: watch_disk(parts, key_file.path.parent))
     runner = make_runner(

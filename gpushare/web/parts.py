@@ -7,22 +7,21 @@ reset between tests.
 
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
 from gpushare.core.config import Config
 from gpushare.core.dialects import Target
-from gpushare.core.doctor import Report
 from gpushare.core.doctor.facts import Disk
 from gpushare.core.keys import KeyRing
 from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
 from gpushare.core.told import Newcomers, Told
+from gpushare.engine.examiner import Examiner
 from gpushare.engine.gateway import Gateway
 from gpushare.engine.gpu import GpuWatch
 from gpushare.engine.health import Health
@@ -34,10 +33,6 @@ from gpushare.web.connections import Connections
 from gpushare.web.sessions import Sessions
 
 CLOCK_SET_S = 0.5  # a wall clock that is off by more was set
-
-
-Examine = Callable[[], Coroutine[Any, Any, Report]]
-"""Finds out what ``gpushare doctor`` tells; takes some seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +56,7 @@ class Parts:
     body_budget: BodyBudget
     connections: Connections | None = None  # set when the server starts
     key_store: KeyStore | None = None  # set when the server starts
-    examine: Examine | None = None  # set when the server starts
+    examiner: Examiner | None = None  # set when the server starts
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)

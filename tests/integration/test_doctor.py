@@ -1,6 +1,5 @@
 """``gpushare doctor`` beside a gateway that runs, and the same from within."""
 
-import asyncio
 from pathlib import Path
 
 from gpushare.core.doctor import Level, Report
@@ -38,12 +37,16 @@ async def test_a_wrong_key_is_not_a_wrong_address(gate: Gate, tmp_path: Path) ->
 
 
 async def test_from_within(gate: Gate) -> None:
-    """The server examines itself without a key, and answers meanwhile."""
-    assert gate.parts.examine is not None
-    examining = asyncio.create_task(gate.parts.examine())
-    status, _, _ = await gate.request("GET", "/api/version")
-    assert status == 200
-    found = good(await examining)
+    """The server examines itself for whoever looks at /admin, without a key, and answers meanwhile."""
+    examiner = gate.parts.examiner
+    assert examiner is not None
+    status, _, page = await gate.request("GET", "/admin", who="root")
+    assert (status, b"It is being found out." in page) == (200, True)
+    await gate.until(lambda: examiner.report)
+    assert examiner.report is not None
+    _, _, page = await gate.request("GET", "/admin", who="root")
+    assert b"integrity ok" in page
+    found = good(examiner.report)
     assert found.keys() >= USUAL
     assert "proxy" not in found
     assert found["config"].startswith("as this server runs, ")

@@ -6,7 +6,7 @@ be found out is told as that, never as good.
 
 from collections.abc import Callable, Iterable
 
-from gpushare.core.doctor import around, machine, server
+from gpushare.core.doctor import around, machine, running, server
 from gpushare.core.doctor.base import Finding, Level, Report, failed, report, summary
 from gpushare.core.doctor.facts import Facts
 from gpushare.core.doctor.machine import repairs
@@ -26,11 +26,14 @@ __all__ = [
 
 CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     server.settings,
+    running.settings,
     around.ollama,
+    running.breaker,
     around.gpu,
     around.slots,
     server.keys,
     server.ledger,
+    running.ledger,
     server.door,
     server.listen,
     server.certificate,

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gpushare.core import breaker
 from gpushare.core.about import Probe
 from gpushare.core.config import Config
 from gpushare.core.gpu import GpuReport
+from gpushare.core.ledger import LedgerState
 from gpushare.core.problems import Problem
 
 LEAST_FREE = 0.05
@@ -152,8 +154,21 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What a server knows of itself while it runs.
+
+    ``failing`` are models that calls are turned away for, ``rejected`` whether what is on disk has mistakes.
+    """
+
+    breaker: breaker.Door
+    failing: tuple[str, ...]
+    ledger: LedgerState
+    rejected: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything that was found; ``gpu`` is None where no numbers are wanted.
+    """Everything that was found; ``gpu`` is None where no numbers are wanted, ``running`` from outside.
 
     ``source`` tells where the settings come from, ``differing`` how many of them are not the defaults.
     """
@@ -167,3 +182,4 @@ class Facts:
     gpu: GpuReport | None
     machine: Machine
     front: Front | None = None
+    running: Running | None = None

@@ -12,9 +12,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from gpushare.core.capacity import DAYS, Verdict, verdict
-from gpushare.core.checkup import checkup
 from gpushare.core.controls import Control
-from gpushare.core.doctor import Finding
 from gpushare.core.errors import LedgerUnavailable, NotAdmin
 from gpushare.core.keys import KeyRecord, KeyState
 from gpushare.core.ledger import Action
@@ -62,7 +60,6 @@ class AdminPage(Page):
     ended: bool
     actions: tuple[tuple[datetime, Action], ...]
     ledger: bool
-    findings: tuple[Finding, ...]
     capacity: Verdict | None
 
 
@@ -134,7 +131,6 @@ async def admin_page(request: web.Request, who: Principal) -> web.Response:
         ended=not everything and any(record.ended(now) for record in parts.ring.records),
         actions=tuple((datetime.fromtimestamp(int(act.at), UTC), act) for act in actions),
         ledger=ledger,
-        findings=checkup(look.showing.picture, parts.ledger.state),
         capacity=await _capacity(parts),
     )
     return render(request, "admin.html", page)

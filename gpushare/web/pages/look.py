@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from gpushare import __version__
 from gpushare.core.audience import Audience, owner_names
+from gpushare.core.doctor import Report
 from gpushare.core.document import Document
 from gpushare.core.model import Principal
 from gpushare.core.names import canonical_model
@@ -63,6 +64,12 @@ class Look:
     def document(self, who: Principal | None) -> Document:
         """Returns the status document for one viewer."""
         return self.showing.document(self.audience(who), self.starts_in_s(who))
+
+    def examined(self) -> tuple[Report, datetime] | None:
+        """Returns what the server found of itself last, and when; None while that is not known yet."""
+        examiner = self._parts.examiner
+        found = examiner.look() if examiner else None
+        return None if found is None or examiner is None else (found, self.showing.picture.at(examiner.at))
 
     def newcomer(self, who: Principal | None) -> str:
         """Returns what viewers have in common whose next call would start at the same time."""

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from gpushare.core import wording
 from gpushare.core.audience import Audience
 from gpushare.core.controls import Control, before, unloading
+from gpushare.core.doctor import Finding, summary
 from gpushare.core.document import Gpu, LastDay, Model, Notice, Ollama, PersonShare, State, Waiting
 from gpushare.core.names import canonical_model
 from gpushare.core.notices import notices
@@ -97,6 +98,15 @@ class ControlsPart:
     effects: Mapping[Control, str]
     unloads: Mapping[str, str]
     commands: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPart:
+    """What ``gpushare doctor`` finds; ``at`` is None while that is being found out for the first time."""
+
+    findings: tuple[Finding, ...] = ()
+    summary: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +232,14 @@ def _controls(look: Look, _audience: Audience) -> ControlsPart:
     )
 
 
+def _health(look: Look, _audience: Audience) -> HealthPart:
+    examined = look.examined()
+    if examined is None:
+        return HealthPart()
+    report, at = examined
+    return HealthPart(findings=report.findings, summary=summary(report), at=at)
+
+
 def _gpu(look: Look, _audience: Audience) -> GpuPart | None:
     view, gpus = look.showing.picture.gpus, look.showing.gpus
     return None if view is None or gpus is None else GpuPart(gpus=gpus, note=view.note)
@@ -283,6 +301,7 @@ SECTIONS: dict[str, Section] = {
         Section(name="why", every_s=5.0, content=_why, scope=_person),
         Section(name="queue", every_s=0.5, content=_queue, scope=_queue_rows),
         Section(name="controls", every_s=0.5, content=_controls, scope=_kind),
+        Section(name="health", every_s=2.0, content=_health, scope=_kind),
         Section(name="gpu", every_s=2.0, content=_gpu, scope=_everybody),
         Section(name="models", every_s=5.0, content=_models, scope=_kind),
         Section(name="day", every_s=15.0, content=_day, scope=_day_rows),
@@ -292,6 +311,6 @@ SECTIONS: dict[str, Section] = {
 VIEWS: dict[str, tuple[str, ...]] = {
     "status": ("notice", "head", "you", "queue", "gpu", "models", "day"),
     "me": ("notice", "you", "calls", "why"),
-    "admin": ("notice", "head", "controls", "queue"),
+    "admin": ("notice", "head", "controls", "queue", "health"),
 }
 """The sections of each live page."""

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from gpushare.core import breaker
 from gpushare.core.about import Probe
 from gpushare.core.config import Config, parse
 from gpushare.core.doctor import CHECKS, Level, examine, repairs, report, summary
@@ -24,8 +26,10 @@ from gpushare.core.doctor.facts import (
     Machine,
     Ollama,
     Process,
+    Running,
 )
 from gpushare.core.gpu import GpuReading, GpuReport
+from gpushare.core.ledger import LedgerState
 from gpushare.core.problems import Problem
 
 NOW = datetime(2026, 11, 20, 14, 3, tzinfo=UTC)
@@ -80,6 +84,53 @@ def the(subject: str, found: Facts) -> tuple[str, str, str]:
     """Returns the one thing that is said of a subject."""
     (one,) = about(subject, found)
     return one
+
+
+WELL = Running(
+    breaker=breaker.Door.CLOSED,
+    failing=(),
+    ledger=LedgerState(writable=True, lag_s=0.0, waiting=0, written=7, lost=0, answered_s=0.1),
+    rejected=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("running", "level", "subject", "text"),
+    [
+        (replace(WELL, breaker=breaker.Door.OPEN), "fail", "ollama", "kept failing: nothing is sent to it"),
+        (
+            replace(WELL, breaker=breaker.Door.HALF_OPEN),
+            "fail",
+            "ollama",
+            "kept failing: one call at a time, on trial",
+        ),
+        (replace(WELL, failing=("m",)), "warn", "ollama", "kept failing with m: its calls are refused"),
+        (
+            replace(WELL, rejected=True),
+            "warn",
+            "config",
+            "what is on disk has mistakes, so the earlier settings and keys are in use",
+        ),
+        (
+            replace(WELL, ledger=structs.replace(WELL.ledger, writable=False, waiting=3)),
+            "fail",
+            "ledger",
+            "cannot be written; 3 rows wait, and calls are served all the same",
+        ),
+        (
+            replace(WELL, ledger=structs.replace(WELL.ledger, lost=2)),
+            "warn",
+            "ledger",
+            "2 rows were lost since the start, because the disk took none for too long",
+        ),
+    ],
+)
+def test_what_a_server_knows_of_itself(running: Running, level: str, subject: str, text: str) -> None:
+    """From within more is to be seen; each with its remedy."""
+    assert examine(facts(running=WELL)) == examine(facts())
+    (found,) = [one for one in examine(facts(running=running)).findings if one.level is not Level.OK]
+    assert (found.level.value, found.subject, found.text) == (level, subject, text)
+    assert found.fix
 
 
 def test_all_is_well() -> None:
@@ -591,6 +642,12 @@ SICK = facts(
     entries=(Entry(path="x", mode=0o777, owner=1),),
     service={"ActiveState": "failed", "Type": "exec", "TimeoutStopUSec": "1s"},
     certificate_ends=NOW,
+    running=Running(
+        breaker=breaker.Door.OPEN,
+        failing=("m",),
+        ledger=structs.replace(WELL.ledger, writable=False, lost=1),
+        rejected=True,
+    ),
 )
 
 

@@ -1,8 +1,13 @@
 """The admins' page over a real socket: who sees it, what it does, and what it tells before and after."""
 
+import asyncio
+
 import pytest
 
+from gpushare.core.doctor import Report, report
+from gpushare.core.doctor.base import ok, warn
 from gpushare.core.errors import LedgerUnavailable
+from gpushare.engine.examiner import Examiner
 from tests.unit.web.browser import Browser, browser
 from tests.unit.web.pages.test_controls import actions
 from tests.unit.web.site import HOSTILE, KEYS, Site, tags, text_of
@@ -121,14 +126,35 @@ async def test_a_ledger_that_cannot_be_read_is_told(site: Site, monkeypatch: pyt
     assert "Not known while the ledger cannot be read." in page
 
 
-async def test_capacity_and_health_are_told(site: Site) -> None:
-    """Honestly where there is not enough to judge by; what is wrong with its words."""
+async def test_capacity_is_told(site: Site) -> None:
+    """Honestly where there is not enough to judge by."""
     seen = text_of((await site.get("/admin", "carol"))[2])
     assert "There is not enough data yet: no request this week." in seen
-    assert "ollama ok 0.21.0, up for" in seen
-    site.parts.config_rejected = True
+
+
+async def test_health_is_what_doctor_finds(site: Site) -> None:
+    """Not there at first; then by itself on a page that lives, and at once on the next; with its remedies."""
+    found = report([ok("clock", "kept right by NTP"), warn("slots", "2 of 1", "set slots = 1")])
+
+    async def examine() -> Report:
+        return found
+
+    examiner = site.parts.examiner = Examiner(examine, site.parts.monotonic)
+    assert "Health It is being found out." in text_of((await site.get("/admin", "carol"))[2])
+    async with site.watch("?view=admin", "carol") as stream:
+        await stream.event()
+        await site.round()
+        await stream.update()
+        running = asyncio.create_task(examiner.run())
+        while examiner.report is None:
+            await asyncio.sleep(0)
+        await site.round(3.0)
+        parts, _ = await stream.update()
+        assert "kept right by NTP" in parts["health"]
+    running.cancel()
     seen = text_of((await site.get("/admin", "carol"))[2])
-    assert "settings warn what is on disk has mistakes" in seen
+    assert "Health 1 warning, as gpushare doctor found 3 s ago" in seen
+    assert "clock ok kept right by NTP slots warn 2 of 1 fix: set slots = 1" in seen
 
 
 async def test_admins_may_end_any_call(site: Site) -> None:
