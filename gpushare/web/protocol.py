@@ -42,8 +42,7 @@ READ_AHEAD_BYTES = 64 * 1024
 BEHIND_BYTES = 64 * 1024
 """What a client may send behind a request that is not answered yet; nobody but a flood sends more."""
 BLIND_S = 0.05
-"""How long the socket of a waiting request may go unread: half of the 100 ms in which a leaving client is
-noticed."""
+"""How long the socket of a waiting request may go unread: half of the 100 ms in which leaving is noticed."""
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped, so that the client gets to read the refusal."""
 BACKLOG_HIGH_BYTES = 256 * 1024
@@ -299,7 +298,8 @@ class ClientConnection(RequestHandler):
         except ConnectionError:
             return
         finally:
-            wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)
+            if not wire.is_closing():  # one that has closed takes no limits: uvloop raises
+                wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)
 
     # --- requests and answers
 

@@ -282,8 +282,8 @@ async def test_resume_at_low_water(bench: Bench) -> None:
 
 
 async def test_drained_ends_when_client_leaves(bench: Bench) -> None:
-    """Waiting for a client to read ends when it leaves instead."""
-    left = asyncio.Event()
+    """Waiting for a client to read ends when it leaves instead, as a cancellation and as nothing else."""
+    ended: asyncio.Queue[BaseException] = asyncio.Queue()
 
     async def pour(request: web.Request) -> web.StreamResponse:
         sink = ResponseSink(request)
@@ -292,8 +292,9 @@ async def test_drained_ends_when_client_leaves(bench: Bench) -> None:
         sink.finish()
         try:
             await sink.drained()
-        finally:
-            left.set()
+        except BaseException as error:
+            ended.put_nowait(error)
+            raise
         return sink.response
 
     bench.handler = pour
@@ -303,7 +304,7 @@ async def test_drained_ends_when_client_leaves(bench: Bench) -> None:
     await wire.until(b"\r\n\r\n")
     wire.reset()
     async with asyncio.timeout(HANG_S):
-        await left.wait()
+        assert isinstance(await ended.get(), asyncio.CancelledError)
     await bench.gone()
 
 
