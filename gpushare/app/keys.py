@@ -12,12 +12,15 @@ import structlog
 
 from gpushare.core.errors import KeyRevoked
 from gpushare.core.keys import KeyRing
+from gpushare.core.keys.differing import differences
 from gpushare.core.model import Principal
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge.files import KeyFile
 from gpushare.web.parts import Parts
 
 KEY_FILE_POLL_S = 0.5
+ON_THE_SERVER = Principal(key_id="", name="on the server", owner="")
+"""Who changes the key file past the pages, with ``gpushare key`` or by hand: nobody knows more."""
 
 _log = structlog.get_logger()
 
@@ -33,7 +36,7 @@ async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
 
 
 class KeyKeeper:
-    """The key file as the pages change it.
+    """The key file as the pages change it; what they did is noted where they did it.
 
     Args:
         key_file: the one that is watched; edits have their own, or the watch would miss what they have seen.
@@ -46,7 +49,14 @@ class KeyKeeper:
 
     async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
         """Changes the key file and acts on it at once; in a thread, because it may wait for a lock."""
-        await asyncio.to_thread(self._edited.edit, change)
+        edited = self._parts.edited
+
+        def noted(ring: KeyRing) -> KeyRing:
+            made = change(ring)
+            edited.update({each.key_id: made.get(each.key_id) for each in differences(ring, made)})
+            return made
+
+        await asyncio.to_thread(self._edited.edit, noted)
         _look(self._parts, self._watched)
 
 
@@ -64,9 +74,21 @@ def _look(parts: Parts, key_file: KeyFile) -> None:
     apply_keys(parts, ring)
 
 
+def _note_others(parts: Parts, ring: KeyRing) -> None:
+    """Notes which keys are not as they were, but for what the pages have changed."""
+    if ring is parts.ring:
+        return
+    for each in differences(parts.ring, ring):
+        if each.key_id in parts.edited and parts.edited[each.key_id] == ring.get(each.key_id):
+            del parts.edited[each.key_id]
+        else:
+            parts.ledger.note_action(ON_THE_SERVER, each.what, each.key_id, each.detail)
+
+
 def apply_keys(parts: Parts, ring: KeyRing) -> None:
     """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot."""
     now = datetime.now(UTC)
+    _note_others(parts, ring)
     parts.ring = ring
     parts.slots.set_people(parts.ring.owners(now))
 

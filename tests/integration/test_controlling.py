@@ -7,12 +7,14 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import cast
 
+from gpushare.app.keys import apply_keys
 from gpushare.core.keys import key_id
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader
 from tests.conformance.tools import busy, calls, know_models
 from tests.harness import Gate, chat
 from tests.unit.web.browser import browser
+from tests.unit.web.site import text_of
 
 QUEUE = "/gpushare/v1/queue"
 
@@ -163,6 +165,21 @@ async def test_a_key_from_its_making_to_its_end(gate: Gate) -> None:
     assert [what for _, what, _ in await acts(gate)] == [
         *("key add", "key set", "key disable", "key set", "key revoke")
     ]
+
+
+async def test_what_others_do_to_the_key_file_is_noted(gate: Gate) -> None:
+    """Commands on the server and an editor leave their marks, by themselves or on reload."""
+    ids = {record.name: record.id for record in gate.parts.ring.records}
+    gate.key_file.edit(lambda ring: ring.changed([ids["bob"]], weight=2.0))
+    await gate.until(lambda: gate.parts.ring.get(ids["bob"]).weight == 2.0)  # type: ignore[union-attr]
+    apply_keys(gate.parts, gate.parts.ring.changed([ids["carol"]], disabled=True))
+    assert await acts(gate) == [
+        ("on the server", "key changed", ids["bob"]),
+        ("on the server", "key changed", ids["carol"]),
+    ]
+    _, _, page = await gate.request("GET", "/admin", who="root")
+    assert "on the server key changed" in text_of(page.decode())
+    assert "bob: weight" in text_of(page.decode())
 
 
 async def test_the_page_ends_anybody_s_call(gate: Gate) -> None:

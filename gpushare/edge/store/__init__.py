@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
 
 NAME = "ledger.db"
 CLOSE_S = 3.0
+FRESH_S = 1.0
 READERS = 2
 
 _Found = TypeVar("_Found")
@@ -152,7 +153,13 @@ class Store:
         return await self._read(lambda connection: reading.day_loads(connection, count, now, hours=hours))
 
     async def actions(self, limit: int) -> list[Action]:
-        """Returns what admins did last, newest first; raises as ``calls``."""
+        """Returns what admins did last, newest first; raises as ``calls``.
+
+        What was noted is written first, unless the disk takes too long.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FRESH_S):
+                await asyncio.shield(self.flush())
         return await self._read(lambda connection: reading.actions(connection, limit))
 
     async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:

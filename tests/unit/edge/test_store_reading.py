@@ -255,10 +255,9 @@ async def test_calls_that_a_crash_ended_are_requests_without_a_wait(tmp_path: Pa
 
 
 async def test_what_admins_did_comes_newest_first(store: Store) -> None:
-    """Who, what, to what, and when."""
+    """Who, what, to what, and when; the last too, which nobody has waited to be written."""
     store.note_action(ADMIN, "pause")
     store.note_action(ADMIN, "unload", "qwen3:8b", "3 people waited")
-    await store.flush()
     first, second = await store.actions(10)
     assert (first.what, first.target, first.detail) == ("unload", "qwen3:8b", "3 people waited")
     assert (second.what, second.name, second.key_id, second.at) == ("pause", "root", "000000", NOON)
