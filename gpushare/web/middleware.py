@@ -23,13 +23,17 @@ from gpushare.core.errors import (
     render,
 )
 from gpushare.core.hosts import host_allowed, host_name, origin_allowed
+from gpushare.core.model import Dialect
 from gpushare.engine.gateway import answer_headers
 from gpushare.web.answers import new_request_id
 from gpushare.web.callers import identify, is_own_origin
 from gpushare.web.parts import PARTS, REQUEST_ID, TARGET, Parts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Explain = Callable[[web.Request, GpushareError], web.Response]
+"""Makes an error a page."""
 
+EXPLAIN: web.AppKey[Explain] = web.AppKey("explain")
 EXPOSED = "X-Gpushare-Request, X-Gpushare-Waited, X-Request-Id, Retry-After, retry-after-ms"
 PREFLIGHT_METHODS = "GET, POST, DELETE, HEAD, OPTIONS"
 PREFLIGHT_MAX_AGE_S = 43200
@@ -64,24 +68,43 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
-def error_response(request: web.Request, error: GpushareError) -> web.Response:
-    """Counts an error and returns it in the dialect of the request's path."""
+def error_response(
+    request: web.Request, error: GpushareError, explain: Explain | None = None
+) -> web.Response:
+    """Counts an error and returns it in the dialect of the request's path, to browsers as a page.
+
+    Args:
+        request: which is refused.
+        error: why.
+        explain: makes the page, where another one than usual says it better.
+    """
     request.app[PARTS].stats.errors[error.code] += 1
     _log.debug("request.refused", request=request[REQUEST_ID], reason=error.code, status=error.status)
     target = request.get(TARGET)
-    path = target.path if target is not None else request.raw_path
+    dialect = dialect_of(target.path if target is not None else request.raw_path)
     rendered = render(
         error,
-        dialect_of(path),
+        dialect,
         request_id=request[REQUEST_ID],
         hide_401=hides_401(request.headers.get(hdrs.USER_AGENT, "")),
     )
     response = web.Response(status=rendered.status, headers=rendered.headers, body=rendered.body)
+    explain = explain or request.app.get(EXPLAIN)
+    if explain is not None and _wants_page(request, error, dialect):
+        page = explain(request, error)
+        response.body = page.body
+        response.headers.update(page.headers)
     # What was not read cannot be told from a next request, a rebinding page gets no second one, and who comes
     # back after a restart needs a new connection anyway.
     if request.can_read_body or isinstance(error, WrongHost | MalformedRequest | Draining):
         response.force_close()
     return response
+
+
+def _wants_page(request: web.Request, error: GpushareError, dialect: Dialect) -> bool:
+    """Whether a person looks at the answer; after a fault of ours nothing is tried that could fail, too."""
+    accepts = "text/html" in request.headers.get(hdrs.ACCEPT, "")
+    return accepts and dialect is Dialect.GPUSHARE and not isinstance(error, Internal)
 
 
 def cors_headers(request: web.Request) -> dict[str, str]:

@@ -29,6 +29,7 @@ PAGES: Mapping[str | None, tuple[str, ...]] = {
         "/welcome/used",
         "/help",
         "/connect/none",
+        "/nowhere",
     ),
     "alice": ("/status", "/me", "/connect/claude-code?key=own"),
     "root": ("/status", "/admin", "/admin/keys/new"),

@@ -12,6 +12,7 @@ from aiohttp import web
 from gpushare import __version__
 from gpushare.core.controls import Control
 from gpushare.web.inference import alive
+from gpushare.web.middleware import EXPLAIN
 from gpushare.web.pages.admin import (
     AdminFormHandler,
     AdminHandler,
@@ -48,6 +49,7 @@ from gpushare.web.pages.login import login, login_page, logout
 from gpushare.web.pages.me import me_page
 from gpushare.web.pages.probe import probe_lines
 from gpushare.web.pages.queue import queue_json
+from gpushare.web.pages.refused import explain
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method, reading, setup_templates
 from gpushare.web.pages.sections import RENDERER, Renderer
 from gpushare.web.pages.status import status_json, status_page
@@ -66,6 +68,7 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
     """
     assets = Assets(static)
     build = f"{__version__}+{_fingerprint(templates, static)}"
+    app[EXPLAIN] = explain
     environment = setup_templates(app, templates, asset=assets.address, build=build)
     renderer = app[RENDERER] = Renderer(environment)
     hub = app[HUB] = Hub(app[PARTS], renderer, icon=assets.address, build=build, start=f"b{token_hex(3)}")

@@ -21,10 +21,10 @@ from gpushare.core.usage import KeyUse
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import end, page_of, told
 from gpushare.web.pages.controls import control, unload
-from gpushare.web.pages.forms import Fields, FormHandler, go_to, refusal
+from gpushare.web.pages.forms import Fields, FormHandler, go_to
 from gpushare.web.pages.login import local_page
 from gpushare.web.pages.look import Look
-from gpushare.web.pages.render import Handler, Page, command, message_page, render
+from gpushare.web.pages.render import Handler, Page, command, render
 from gpushare.web.pages.sections import RENDERER
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, Parts
@@ -87,10 +87,7 @@ def shown_to_admins(show: AdminHandler) -> Handler:
         if who is None:
             return go_to("/login?next=/admin")
         if not who.is_admin:
-            error = NotAdmin(who.name, "This page")
-            return refusal(
-                request, error, "message.html", message_page(request, "Not for you", error.message)
-            )
+            raise NotAdmin(who.name, "This page")
         return await show(request, who)
 
     return guarded

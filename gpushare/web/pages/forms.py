@@ -1,4 +1,4 @@
-"""The forms of the pages: sent from a page of this server, small, and refused in words a person can read.
+"""The forms of the pages: sent from a page of this server, and small.
 
 Called by: ``web.pages`` (``form`` around each handler of a POST).
 
@@ -13,10 +13,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
-from gpushare.core.errors import ForeignForm, GpushareError, InvalidRequest, UnsupportedMedia
+from gpushare.core.errors import ForeignForm, InvalidRequest, UnsupportedMedia
 from gpushare.web.callers import is_own_origin
-from gpushare.web.middleware import error_response
-from gpushare.web.pages.render import PAGE_HEADERS, Handler, Page, by_method, message_page, render
+from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method
 from gpushare.web.parts import PARTS
 from gpushare.web.sessions import COOKIE
 from gpushare.web.transport import read_body
@@ -33,11 +32,8 @@ def form(handler: FormHandler, *, show: Handler | None = None) -> Handler:
     """Returns a handler of a form; ``show`` answers GET and HEAD, if there is something to see."""
 
     async def post(request: web.Request) -> web.StreamResponse:
-        try:
-            check_sender(request)
-            return await handler(request, await read_form(request))
-        except GpushareError as error:
-            return refusal(request, error, "message.html", message_page(request, "Not done", error.message))
+        check_sender(request)
+        return await handler(request, await read_form(request))
 
     return by_method(POST=post) if show is None else by_method(GET=show, HEAD=show, POST=post)
 
@@ -75,16 +71,6 @@ async def read_form(request: web.Request) -> Fields:
         )
     except ValueError:
         raise InvalidRequest("The form cannot be read.") from None
-
-
-def refusal(request: web.Request, error: GpushareError, template: str, page: Page) -> web.Response:
-    """Answers with an error: browsers get a page, everybody else the error object."""
-    response = error_response(request, error)
-    if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-        shown = render(request, template, page, status=error.status)
-        response.body = shown.body
-        response.headers.update(shown.headers)
-    return response
 
 
 def go_to(path: str) -> web.Response:

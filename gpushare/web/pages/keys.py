@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from aiohttp import web
 
-from gpushare.core.errors import LinkGone
 from gpushare.core.keys import (
     ENTROPY_BYTES,
     KeyRing,
@@ -24,8 +23,8 @@ from gpushare.core.keys import (
 from gpushare.core.tools import Tool
 from gpushare.web.callers import base_url
 from gpushare.web.pages.connect import every_tool
-from gpushare.web.pages.forms import Fields, go_to, refusal
-from gpushare.web.pages.render import MessagePage, Page, message_page, render
+from gpushare.web.pages.forms import Fields, go_to
+from gpushare.web.pages.render import Page, render
 from gpushare.web.pages.viewers import sign_in, viewer
 from gpushare.web.parts import PARTS
 
@@ -52,12 +51,13 @@ class KeyPage(Page):
 
 
 async def welcome_page(request: web.Request) -> web.Response:
-    """Shows whose key a link opens, and the button that opens it."""
+    """Shows whose key a link opens, and the button that opens it.
+
+    Raises:
+        LinkGone: it opens none.
+    """
     parts = request.app[PARTS]
-    try:
-        record = invited(parts.ring, request.match_info["token"], datetime.now(UTC))
-    except LinkGone as gone:
-        return refusal(request, gone, "message.html", _gone(request, gone))
+    record = invited(parts.ring, request.match_info["token"], datetime.now(UTC))
     page = WelcomePage(
         path="",
         title="Your key · gpushare",
@@ -69,7 +69,11 @@ async def welcome_page(request: web.Request) -> web.Response:
 
 
 async def welcome(request: web.Request, _fields: Fields) -> web.Response:
-    """Opens a link."""
+    """Opens a link.
+
+    Raises:
+        LinkGone: it opens no key.
+    """
     token, now = request.match_info["token"], datetime.now(UTC)
     entropy = secrets.token_bytes(ENTROPY_BYTES)
     made: list[str] = []
@@ -79,10 +83,7 @@ async def welcome(request: web.Request, _fields: Fields) -> web.Response:
         made[:] = [secret]
         return ring
 
-    try:
-        await request.app[PARTS].edit_keys(change)
-    except LinkGone as gone:
-        return refusal(request, gone, "message.html", _gone(request, gone))
+    await request.app[PARTS].edit_keys(change)
     return _shown(request, made[0], "key.opened")
 
 
@@ -123,7 +124,3 @@ def _shown(request: web.Request, secret: str, event: str, old: str = "") -> web.
     response = render(request, "key.html", page)
     sign_in(request, response, record)
     return response
-
-
-def _gone(request: web.Request, gone: LinkGone) -> MessagePage:
-    return message_page(request, "This link is used up", gone.message)

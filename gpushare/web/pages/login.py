@@ -15,7 +15,8 @@ from gpushare.core.errors import GpushareError, KeyExpired, KeyProblem, TooManyB
 from gpushare.core.keys import KEY_LENGTH, KeyRecord, looks_like_key
 from gpushare.core.problems import ConfigErrors
 from gpushare.web.callers import base_url, client_address
-from gpushare.web.pages.forms import Fields, go_to, refusal
+from gpushare.web.middleware import error_response
+from gpushare.web.pages.forms import Fields, go_to
 from gpushare.web.pages.render import Page, message_page, render
 from gpushare.web.pages.viewers import session_of, sign_in, sign_out, viewer
 from gpushare.web.parts import PARTS
@@ -55,7 +56,7 @@ async def login(request: web.Request, fields: Fields) -> web.Response:
         record = _holder(request, secret)
     except (KeyProblem, TooManyBadKeys) as error:
         page = _page(request, after, _problem(error, secret, request.app[PARTS].host))
-        return refusal(request, error, "login.html", page)
+        return error_response(request, error, lambda *_: render(request, "login.html", page))
     response = go_to(after)
     sign_in(request, response, record)
     _log.info("session.opened", key=record.id, person=record.name)

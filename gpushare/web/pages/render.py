@@ -55,10 +55,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagePage(Page):
-    """What ``message.html`` uses: a heading, and what there is to say."""
+    """What ``message.html`` uses: a heading, what there is to say, and where to go, by address and name."""
 
     heading: str
     message: str
+    way: tuple[str, str] = ("/status", "Status")
 
 
 @jinja2.pass_context
