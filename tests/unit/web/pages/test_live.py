@@ -163,7 +163,7 @@ async def test_other_pages_have_their_parts(site: Site) -> None:
     """The stream tells what the page it is for has room for."""
     for query, who, names in (
         ("?view=me", "alice", ["notice", "you", "calls", "why"]),
-        ("?view=admin", "carol", ["notice", "head", "controls", "queue"]),
+        ("?view=admin", "carol", ["notice", "head", "controls", "queue", "health"]),
     ):
         async with site.watch(query, who) as stream:
             parts, meta = await opened(site, stream)
