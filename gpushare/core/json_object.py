@@ -4,13 +4,13 @@ Called by: ``core.body``.
 Rules: Ollama's reader (Go's ``encoding/json``) matches names without regard to case and lets the last of two
 equal names win, where most readers are exact.  What the two would read differently is refused.  All work is
 linear in the body's length, and its extent is bounded before the first object is built, because the event
-loop of every running stream waits meanwhile.
+loop of every running stream waits meanwhile; what takes long in a long body yields in between.
 """
 
 import codecs
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import msgspec
@@ -20,10 +20,13 @@ from gpushare.core.errors import BadJson, InvalidRequest
 
 DEPTH_MAX = 64
 CONTAINERS_MAX = 50_000  # arrays and objects in one body
+TEXTS_MAX = 500_000  # names included
+BETWEEN_MAX = 8 * 2**20  # bytes of one body outside of texts: numbers, blanks, what parts them
 NAMES_MAX = 1_000  # members of one opened object
 
 _COUNTED_IN_FULL = 1 << 16
 _STEP = 1 << 16  # large enough to cost nothing per step, small enough to stay in the processor's cache
+_TURN = 16 * _STEP  # a few milliseconds
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in _BRACKETS)
@@ -47,9 +50,20 @@ def read_object(body: bytes, *, known: frozenset[str]) -> dict[str, Raw]:
         BadJson: not JSON, not UTF-8, not an object.
         InvalidRequest: nested too deep, too many parts, a name given twice or in another spelling.
     """
-    _check_utf8(body)
-    _check_extent(body)
+    for _ in examine(body):
+        pass
     return members(body, known=known)
+
+
+def examine(body: bytes) -> Iterator[None]:
+    """Makes sure that the extent of a body is harmless; yields about every megabyte of a long one.
+
+    Raises:
+        BadJson: not UTF-8.
+        InvalidRequest: nested too deep, or too many parts.
+    """
+    yield from _check_utf8(body)
+    yield from _check_extent(body)
 
 
 def members(text: bytes | Raw, *, known: frozenset[str]) -> dict[str, Raw]:
@@ -115,7 +129,7 @@ def _place(text: bytes, problem: str) -> str:
     return f"line {line}, column {column}"
 
 
-def _check_utf8(body: bytes) -> None:
+def _check_utf8(body: bytes) -> Iterator[None]:
     if body.isascii():
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -123,35 +137,56 @@ def _check_utf8(body: bytes) -> None:
         # In steps: a whole body as one string could take four times its size.
         for start in range(0, len(body), _STEP):
             decoder.decode(body[start : start + _STEP])
+            if not (start + _STEP) % _TURN:
+                yield
     except UnicodeDecodeError:
         raise BadJson("The request body is not valid UTF-8.") from None
 
 
-def _check_extent(body: bytes) -> None:
-    """Refuses nesting and numbers of containers that no honest request has, before anything is parsed.
+def _check_extent(body: bytes) -> Iterator[None]:
+    """Refuses nesting, numbers of containers and of all else that no honest request has, before any parsing.
 
     For text that is not JSON the answer may be either way: the parser refuses it next.
     """
-    if not (_has_more(body, b"{", DEPTH_MAX // 2) or _has_more(body, b"[", DEPTH_MAX // 2)):
+    if len(body) <= BETWEEN_MAX and not (
+        _has_more(body, b"{", DEPTH_MAX // 2) or _has_more(body, b"[", DEPTH_MAX // 2)
+    ):
         return
-    in_string = depth = containers = start = 0
+    in_string = depth = containers = texts = between = start = turns = 0
     while start < len(body):
         piece = _whole_escapes(body, start)
         start += len(piece)
-        parts = piece.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
-        brackets = b"".join(parts[in_string::2]).translate(_TURNS, _NOT_BRACKETS)
+        if b"\\" in piece:
+            piece = piece.replace(rb"\\", b"").replace(rb"\"", b"")
+        parts = piece.split(b'"')
+        outside = b"".join(parts[in_string::2])
         in_string = (in_string + len(parts) - 1) % 2
+        texts += len(parts) // 2
+        between += len(outside)
+        brackets = outside.translate(_TURNS, _NOT_BRACKETS)
         containers += len(brackets) // 2
         depths = list(accumulate(array("b", brackets), initial=depth))
         depth = depths[-1]
-        if max(depths) > DEPTH_MAX:
-            raise InvalidRequest(
-                f"The request body is nested too deep; the limit here is {DEPTH_MAX} levels."
-            )
-        if containers > CONTAINERS_MAX:
-            raise InvalidRequest(
-                f"The request body has too many parts; the limit here is {CONTAINERS_MAX} lists and objects."
-            )
+        _refuse_beyond(max(depths), containers, texts, between)
+        if start // _TURN > turns:
+            turns = start // _TURN
+            yield
+
+
+def _refuse_beyond(depth: int, containers: int, texts: int, between: int) -> None:
+    if depth > DEPTH_MAX:
+        raise InvalidRequest(f"The request body is nested too deep; the limit here is {DEPTH_MAX} levels.")
+    if containers > CONTAINERS_MAX:
+        raise InvalidRequest(
+            f"The request body has too many parts; the limit here is {CONTAINERS_MAX} lists and objects."
+        )
+    if texts > TEXTS_MAX:
+        raise InvalidRequest(f"The request body has too many texts; the limit here is {TEXTS_MAX}.")
+    if between > BETWEEN_MAX:
+        raise InvalidRequest(
+            f"The request body has too many numbers or blanks; the limit here is {BETWEEN_MAX >> 20} MiB "
+            "besides texts."
+        )
 
 
 def _whole_escapes(body: bytes, start: int) -> bytes:

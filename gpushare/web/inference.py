@@ -6,12 +6,14 @@ known; the body is read whole before anything waits, because a client that leave
 socket that is being read.
 """
 
+import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from typing import TypeVar, cast
 
 from aiohttp import hdrs, web
 
-from gpushare.core.body import read_call
+from gpushare.core.body import reading_call
 from gpushare.core.credentials import tool_of
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
@@ -31,6 +33,7 @@ from gpushare.web.transport import ResponseSink, continue_100, read_body, whole_
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
 MAX_WAIT = "X-Gpushare-Max-Wait"
 ANONYMOUS = Principal(key_id="", name="", owner="")
+Result = TypeVar("Result")
 MAX_WAIT_LIMIT_S = 600.0
 """Longest wait a client may ask for: beyond ten minutes every known tool has given up."""
 
@@ -105,13 +108,14 @@ async def _call(
             body = await read_body(request, limit=limit, timeout_s=timeout_s, grow=grow)
         elif len(body) > limit:
             raise BodyTooLarge(limit)
-        call = read_call(
+        steps = reading_call(
             endpoint,
             upstream_target,
             body,
             content_type=headers.get(hdrs.CONTENT_TYPE, ""),
             content_encoding=",".join(headers.getall(hdrs.CONTENT_ENCODING, ())),
         )
+        call = await in_turns(steps)
         sink = ResponseSink(request, headers=cors_headers(request))
         await parts.gateway.handle(
             call,
@@ -124,6 +128,16 @@ async def _call(
         return sink.response
     finally:
         share.give()
+
+
+async def in_turns(steps: Generator[None, None, Result]) -> Result:
+    """Returns what the steps return; between them others have their turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("Result", end.value)
+        await asyncio.sleep(0)
 
 
 def _max_wait(asked: str | None, default_s: float) -> float:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from multidict import CIMultiDict
 
+from gpushare.web.inference import in_turns
 from tests.harness import Gate, chat, gateway
 
 
@@ -88,3 +89,23 @@ async def test_chunked_bodies_hold_what_arrived(tmp_path: Path) -> None:
         await gate.until(lambda: gate.parts.body_budget.held_bytes >= 6 * 9)
         release.set()
         assert [status for status, _, _ in await asyncio.gather(*calls)] == [200] * 6
+
+
+async def test_others_have_their_turn_between_the_steps_of_a_long_body() -> None:
+    """P18: what is looked at in steps holds up the stream of nobody else for longer than one of them."""
+    seen: list[str] = []
+
+    def steps() -> Generator[None, None, str]:
+        for _ in range(3):
+            seen.append("body")
+            yield
+        return "read"
+
+    async def stream() -> None:
+        for _ in range(3):
+            seen.append("stream")
+            await asyncio.sleep(0)
+
+    read, _ = await asyncio.gather(in_turns(steps()), stream())
+    assert read == "read"
+    assert seen == ["body", "stream"] * 3

@@ -8,7 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpushare.core.errors import BadJson, GpushareError, InvalidRequest
-from gpushare.core.json_object import CONTAINERS_MAX, DEPTH_MAX, NAMES_MAX, members, read_object
+from gpushare.core.json_object import (
+    BETWEEN_MAX,
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    NAMES_MAX,
+    TEXTS_MAX,
+    examine,
+    members,
+    read_object,
+)
 
 KNOWN = frozenset({"model", "stream", "keep_alive", "options"})
 MEGABYTE = 1 << 20
@@ -185,10 +194,13 @@ def test_utf8_is_judged_across_its_pieces() -> None:
         b'{"a":[' + b"[]," * (CONTAINERS_MAX + 1) + b"0]}",
         b'{"a":[' + b"{}," * (10 * MEGABYTE) + b"0]}",
         b"{" + b",".join(b'"k%d":0' % n for n in range(NAMES_MAX + 1)) + b"}",
+        b'{"a":[' + b"0," * (BETWEEN_MAX // 2) + b"0]}",
+        b'{"a":' + b" " * BETWEEN_MAX + b"0}",
+        b'{"a":[' + b'"",' * (3 * TEXTS_MAX) + b"0]}" + b" " * BETWEEN_MAX,
     ],
 )
 def test_bodies_no_honest_request_has_are_refused(body: bytes) -> None:
-    """Deep nesting, masses of containers and masses of fields are 400, never an error of the interpreter."""
+    """Deep nesting and masses of anything are 400, never an error of the interpreter or a long wait."""
     with pytest.raises(InvalidRequest):
         read_object(body, known=KNOWN)
 
@@ -202,6 +214,12 @@ def test_bodies_no_honest_request_has_are_refused(body: bytes) -> None:
         b'{"a":"' + b'\\\\\\"[{' * 50_000 + b'"}',
         b'{"a":["' + b"\\\\" * 32_767 + b'",["' + b"[" * 100_000 + b'"]]}',
         b'{"a":[' + b"0," * 200_000 + b"0]}",
+        b'{"a":"' + b" " * (2 * BETWEEN_MAX) + b'"}',
+        b'{"a":['
+        + b'{"role":"user","content":"x"},' * (CONTAINERS_MAX - 2)
+        + b'"'
+        + b"," * BETWEEN_MAX
+        + b'"]}',
     ],
 )
 def test_honest_bodies_within_the_limits_pass(body: bytes) -> None:
@@ -224,6 +242,18 @@ def _accepted(reading: Callable[[], object]) -> bool:
     except InvalidRequest:
         return False
     return True
+
+
+@pytest.mark.parametrize("text", ["x", "[{", "\u20ac"])
+def test_a_long_body_is_examined_in_steps(text: str) -> None:
+    """About one for each megabyte, so that the streams of others go on; a short body is done in one."""
+
+    def steps(size: int) -> int:
+        body = f'{{"a":"{text * (size // len(text.encode()))}"}}'.encode()
+        return sum(1 for _ in examine(body))
+
+    assert steps(20 * MEGABYTE) in (20, 40)  # those that are not ASCII are gone through twice
+    assert steps(MEGABYTE // 2) == 0
 
 
 def test_an_inner_object_is_opened_by_the_same_rule() -> None:
