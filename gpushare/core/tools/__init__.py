@@ -33,6 +33,7 @@ TOOLS: Mapping[str, Callable[[Site], Tool]] = {
     "codex": programs.codex,
     "opencode": programs.opencode,
     "copilot": programs.copilot,
+    "copilot-cli": programs.copilot_cli,
     "continue": programs.continue_dev,
     "cline": programs.cline,
     "zed": programs.zed,

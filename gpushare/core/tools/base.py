@@ -40,7 +40,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool.  ``address`` and ``key`` are the shortest that can be said of the two."""
+    """One tool.
+
+    ``address`` and ``key`` are the shortest that can be said of the two.  ``seen`` tells with which version
+    of the tool the steps were run; None where they are from its documents only.
+    """
 
     slug: str
     name: str
@@ -49,6 +53,7 @@ class Tool:
     steps: tuple[Step, ...]
     check: str
     quirk: str
+    seen: str | None
 
     @property
     def blocks(self) -> tuple[Step, ...]:

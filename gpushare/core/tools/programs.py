@@ -1,6 +1,6 @@
 """Programs with settings of their own (chats, editors, agents): where these are and what goes into them.
 
-The forms are those of each program's own documents.
+The forms are those of each program's own documents; ``Tool.seen`` tells which were run.
 """
 
 import json
@@ -25,6 +25,7 @@ def ollama(site: Site) -> Tool:
         check="`ollama list` shows this server's models.",
         quirk="It sends no key in a header and does not read `OLLAMA_API_KEY`; an admin may have "
         "turned keys in addresses off (`auth.key_in_path`). Pulling and deleting models is for admins.",
+        seen="its requests, in every run of the tests",
     )
 
 
@@ -39,6 +40,7 @@ def claude_code(site: Site) -> Tool:
         ANTHROPIC_AUTH_TOKEN=site.key,
         **models,
         CLAUDE_CODE_SUBAGENT_MODEL=site.model,
+        CLAUDE_CODE_ATTRIBUTION_HEADER="0",
     )
     return Tool(
         slug="claude-code",
@@ -51,7 +53,10 @@ def claude_code(site: Site) -> Tool:
         ),
         check="`/status` in it shows this address, and a first question is answered.",
         quirk="The address is without `/v1`. Ollama must be 0.14 or newer. It has names for a large, a "
-        f"usual and a small model; all must be one that this server has, or calls fail.{_agent(site)}",
+        "usual and a small model; all must be one that this server has, or calls fail. Without the last "
+        "variable each conversation begins with a line of its own, and the GPU reads the same long prompt "
+        f"anew for each. Turned away, it waits as long as it is told.{_agent(site)}",
+        seen="2.1.197",
     )
 
 
@@ -64,10 +69,11 @@ def codex(site: Site) -> Tool:
         key="the variable that `env_key` names",
         steps=(
             Step(
-                say="In `~/.codex/config.toml`, the first three lines above every table:",
+                say="In `~/.codex/config.toml`, the first four lines above every table:",
                 copy=f"""model = "{site.model}"
 model_provider = "gpushare"
 model_context_window = {site.context}
+web_search = "disabled"
 
 [model_providers.gpushare]
 name = "gpushare"
@@ -81,7 +87,10 @@ wire_api = "responses\"""",
         ),
         check='`codex exec "Say hello."` prints a greeting.',
         quirk="It warns that it does not know the model; that is harmless. It asks for no list of models: "
-        f"`model` must be one that this server has.{_agent(site)}",
+        "`model` must be one that this server has. Its web search would be Ollama's, which this server keeps "
+        "closed. Turned away, it comes back five times within a few seconds, whatever it is told, and shows "
+        f"only the number; `stream_max_retries` in the last table makes that more.{_agent(site)}",
+        seen="0.171.0",
     )
 
 
@@ -115,6 +124,7 @@ def opencode(site: Site) -> Tool:
         ),
         check='`opencode run "Say hello."` prints a greeting.',
         quirk=f"It asks for no list of models: every one you want stands in the file.{_agent(site)}",
+        seen="1.18.33",
     )
 
 
@@ -146,6 +156,7 @@ models:
         check="the model stands in the list below the chat, and a first question is answered.",
         quirk="Without `contextLength` it asks for 8192 tokens, and Ollama loads the model again for "
         "everybody.",
+        seen="its command line 1.5.47",
     )
 
 
@@ -167,7 +178,9 @@ def cline(site: Site) -> Tool:
         quirk="It asks for 32768 tokens of context unless told otherwise; another size than the one here "
         "makes Ollama load the model again for everybody. It gets the list of models without the "
         "key, so the list is empty where `auth.anonymous_models` is off: type the name then. It "
-        "gives up after five minutes without an answer.",
+        "gives up after five minutes without an answer. Its command line takes the address by "
+        f"`cline auth -p openai-compatible -b {site.base_url}/v1`, the key by `-k` and the model by `-m`.",
+        seen="its command line 3.0.65",
     )
 
 
@@ -191,9 +204,10 @@ def zed(site: Site) -> Tool:
             Step(say="In the agent's settings, under LLM providers, Ollama, as the API key:", copy=site.key),
         ),
         check="the models of this server are in the agent's list, and a first question is answered.",
-        quirk="It asks for 4096 tokens of context unless told otherwise. `OLLAMA_API_KEY` works too, if "
-        "Zed is started from a shell that has it. An error in the middle of an answer reads `Unable "
-        "to parse chat response` there.",
+        quirk="It asks for 4096 tokens of context unless told otherwise, and tells Ollama to keep the model "
+        "for ever. `OLLAMA_API_KEY` works too, if Zed is started from a shell that has it. An error in the "
+        "middle of an answer reads `Unable to parse chat response` there.",
+        seen=None,
     )
 
 
@@ -230,6 +244,35 @@ def copilot(site: Site) -> Tool:
         quirk="VS Code 1.122 or newer. Its entry Ollama cannot send a key, so use Custom Endpoint. Agents "
         "show only models that can call tools. Titles and commit messages need `chat.utilityModel` "
         "set to this model too. In a company account an admin must have allowed own keys.",
+        seen=None,
+    )
+
+
+def copilot_cli(site: Site) -> Tool:
+    """Copilot's command line, by its variables."""
+    return Tool(
+        slug="copilot-cli",
+        name="Copilot CLI",
+        address=f"`COPILOT_PROVIDER_BASE_URL={site.base_url}/v1`",
+        key=f"`COPILOT_PROVIDER_API_KEY={site.key}`",
+        steps=(
+            Step(
+                say=IN_THE_SHELL,
+                copy=exports(
+                    COPILOT_PROVIDER_BASE_URL=f"{site.base_url}/v1",
+                    COPILOT_PROVIDER_API_KEY=site.key,
+                    COPILOT_MODEL=site.model,
+                    COPILOT_PROVIDER_MAX_PROMPT_TOKENS=str(site.context - _reply(site)),
+                    COPILOT_PROVIDER_MAX_OUTPUT_TOKENS=str(_reply(site)),
+                ),
+                kind="sh",
+            ),
+            Step(say="Start it:", copy="copilot", kind="sh"),
+        ),
+        check='`copilot -p "Say hello."` prints a greeting.',
+        quirk="It needs no account of GitHub then. It reports a wrong key in words of its own. Turned away, "
+        f"it waits as long as it is told and tries five times.{_agent(site)}",
+        seen="1.0.102",
     )
 
 
@@ -256,8 +299,10 @@ def aider(site: Site) -> Tool:
             Step(say="Start it:", copy=f"aider --model ollama_chat/{site.model}", kind="sh"),
         ),
         check=f'`aider --model ollama_chat/{site.model} --message "Say hello."` prints a greeting.',
-        quirk="Without `num_ctx` it asks for another context size with every request, and Ollama loads the"
-        " model again each time, for everybody.",
+        quirk="Without `num_ctx` it asks for another context size with every request, and Ollama loads the "
+        "model again each time, for everybody. A call that fails, even for a wrong key, it repeats for a "
+        "minute, and shows why each time.",
+        seen="0.86.2",
     )
 
 
@@ -278,6 +323,7 @@ def open_webui(site: Site) -> Tool:
         check="the models of this server are in the list of a new chat.",
         quirk="Everybody behind its one key is one person to the queue. It sends more requests than people"
         " type: for titles, tags and follow-up questions.",
+        seen="0.12.4",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from gpushare.core.tools import EXAMPLE_KEY, EXAMPLE_MODEL, Site, Tool, tools
 
 EXAMPLE_URL = "http://atlas:11435"
+NOT_SEEN = "no; from its documents"
 WINDOWS = 'In PowerShell write `$env:NAME = "value"` for `export NAME=value`.'
 
 HEAD = f"""# Connecting a tool
@@ -17,6 +18,10 @@ Made by `gpushare connect --markdown > docs/connect.md` from `gpushare/core/tool
 The page `/connect` of your server and `gpushare connect TOOL` show the same with its own address, the model
 it has in memory and, if you want, your key. Here `{EXAMPLE_URL}` stands for the address of your server,
 `{EXAMPLE_KEY}` for your key and `{EXAMPLE_MODEL}` for a model. {WINDOWS}
+
+The last column of the table says with which version of a tool, unmodified, the steps were followed: it was
+answered, given a wrong key, turned away, and ended in the middle of an answer, which freed the GPU.
+`./run test tools` does that anew with those that npm installs within a minute.
 """
 
 
@@ -33,10 +38,12 @@ def to_text(tool: Tool) -> str:
 def to_markdown() -> str:
     """Returns the page with every tool."""
     every = tools(Site(base_url=EXAMPLE_URL))
-    index = "".join(f"| [{plain(tool.name)}](#{_anchor(tool)}) | `{tool.slug}` |\n" for tool in every)
-    return f"{HEAD}\n| tool | word for `gpushare connect` |\n|---|---|\n{index}" + "".join(
-        map(_section, every)
+    index = "".join(
+        f"| [{plain(tool.name)}](#{_anchor(tool)}) | `{tool.slug}` | {tool.seen or NOT_SEEN} |\n"
+        for tool in every
     )
+    head = f"{HEAD}\n| tool | word for `gpushare connect` | seen to work |\n|---|---|---|\n"
+    return head + index + "".join(map(_section, every))
 
 
 def to_rows(site: Site) -> str:

@@ -9,6 +9,7 @@ from gpushare.core.model import ResidentModel
 from gpushare.core.tools import EXAMPLE_KEY, TOOLS, Site, Step, Tool, tools
 from gpushare.core.tools.choice import choose_model
 from gpushare.core.tools.text import plain, to_markdown, to_rows, to_text
+from tests.tools.programs import PROGRAMS
 
 ROOT = Path(__file__).parents[3]
 SITE = Site(base_url="http://box:99", key="gs_key", model="m:1b", context=5000)
@@ -50,6 +51,7 @@ def test_the_settings_files_are_what_their_programs_read() -> None:
     codex = settings("codex", "toml")
     provider = codex["model_providers"][codex["model_provider"]]
     assert (codex["model"], codex["model_context_window"]) == ("m:1b", 5000)
+    assert codex["web_search"] == "disabled"
     assert (provider["base_url"], provider["wire_api"]) == ("http://box:99/v1", "responses")
     assert f"export {provider['env_key']}=gs_key" in TOOLS["codex"](SITE).steps[1].copy
     opencode = settings("opencode", "json")
@@ -70,6 +72,16 @@ def test_the_settings_files_are_what_their_programs_read() -> None:
     assert model == {"name": "ollama_chat/m:1b", "extra_params": {"num_ctx": 5000}}
 
 
+def test_the_versions_seen_are_those_that_the_tests_run() -> None:
+    """A newer program is run before the page says that it was."""
+    run = json.loads((ROOT / "tests/tools/package.json").read_text())["dependencies"]
+    assert sorted(run) == sorted(program.package for program in PROGRAMS)
+    for program in PROGRAMS:
+        seen = TOOLS[program.slug](SITE).seen
+        assert seen is not None
+        assert seen.endswith(run[program.package])
+
+
 def test_agents_are_told_when_the_context_is_small() -> None:
     """The advice stands only where it is not followed already."""
     roomy = Site(base_url="http://box:99", context=131_072)
@@ -81,7 +93,16 @@ def test_agents_are_told_when_the_context_is_small() -> None:
 def test_text_for_the_terminal_can_be_marked_and_copied() -> None:
     """Numbered sentences without marks; blocks at the edge of the screen, unchanged."""
     steps = (Step(say="Set `X`:", copy="x:\n  y", kind="yaml"), Step(say="Go."))
-    tool = Tool(slug="t", name="`t` tool", address="", key="", steps=steps, check="`t` runs.", quirk="None.")
+    tool = Tool(
+        slug="t",
+        name="`t` tool",
+        address="",
+        key="",
+        steps=steps,
+        check="`t` runs.",
+        quirk="None.",
+        seen=None,
+    )
     assert to_text(tool) == (
         "t tool\n\n1. Set X:\n\nx:\n  y\n\n2. Go.\n\nCheck that it works: t runs.\nGood to know: None."
     )
