@@ -101,12 +101,24 @@ def table(
     """
     cells = [[header.upper() for header in headers], *([printable(cell) for cell in row] for row in rows)]
     columns = zip(headers, zip(*cells, strict=True), strict=True)
-    widths = [max(at_least.get(header, 0), *map(len, column)) for header, column in columns]
+    widths = [max(at_least.get(header, 0), *map(_width, column)) for header, column in columns]
     pads = [str.rjust if header in right else str.ljust for header in headers]
     return "\n".join(
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)).rstrip()
+        "  ".join(
+            pad(cell, width - _width(cell) + len(cell))
+            for pad, cell, width in zip(pads, row, widths, strict=True)
+        ).rstrip()
         for row in cells
     )
+
+
+def _width(text: str) -> int:
+    """Returns how many columns of the screen a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def colored(choice: str) -> bool:

@@ -36,6 +36,19 @@ async def test_the_queue_is_readable(gate: Gate, visit: Visit) -> None:
         assert await page.locator("meta[http-equiv=refresh]").count() == 0
 
 
+async def test_every_live_page_is_renewed(visit: Visit) -> None:
+    """The own page and the admins' are kept up to date without scripts, too, unless somebody pauses them."""
+    for path, who in (("/me", "alice"), ("/admin", "root")):
+        page = await visit(path, who=who, java_script_enabled=False)
+        refresh = page.locator("meta[http-equiv=refresh]")
+        assert await refresh.get_attribute("content") == f"10; url={path}"
+        await page.get_by_role("link", name="Pause").click()
+        await page.wait_for_url(f"**{path}?paused")
+        assert await refresh.count() == 0
+        await page.get_by_role("link", name="Go on").click()
+        await page.wait_for_url(f"**{path}")
+
+
 async def test_signing_in_and_out(gate: Gate, visit: Visit) -> None:
     """A wrong key is told so at the field; a right one leads to the own place; signing out ends it."""
     page = await visit(java_script_enabled=False)

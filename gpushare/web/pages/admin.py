@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiohttp import web
-from markupsafe import Markup
 
 from gpushare.core.capacity import DAYS, Verdict, verdict
 from gpushare.core.controls import Control
@@ -24,7 +23,7 @@ from gpushare.web.pages.controls import control, unload
 from gpushare.web.pages.forms import Fields, FormHandler, go_to
 from gpushare.web.pages.login import local_page
 from gpushare.web.pages.look import Look
-from gpushare.web.pages.render import Handler, Page, command, render
+from gpushare.web.pages.render import Handler, LivePage, Page, command, refresh_s, render
 from gpushare.web.pages.sections import RENDERER
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS, Parts
@@ -50,12 +49,9 @@ class KeyRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdminPage(Page):
+class AdminPage(LivePage):
     """What ``admin.html`` uses; ``ledger`` is whether the figures of the past could be read."""
 
-    told: str
-    sections: Mapping[str, Markup]
-    now: datetime
     keys: tuple[KeyRow, ...]
     ended: bool
     actions: tuple[tuple[datetime, Action], ...]
@@ -124,6 +120,7 @@ async def admin_page(request: web.Request, who: Principal) -> web.Response:
         told=told(request) or DONE.get(request.query.get("done", ""), ""),
         sections=request.app[RENDERER].first_paint(look, look.audience(who), "admin"),
         now=look.showing.picture.wall,
+        refresh_s=refresh_s(request),
         keys=tuple(sorted(rows, key=lambda row: (row.record.name, row.record.made))),
         ended=not everything and any(record.ended(now) for record in parts.ring.records),
         actions=tuple((datetime.fromtimestamp(int(act.at), UTC), act) for act in actions),

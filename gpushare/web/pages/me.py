@@ -1,12 +1,9 @@
 """The page of one person: own calls, each to cancel, what they used, and the own key."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from aiohttp import web
-from markupsafe import Markup
 
 from gpushare.core import own
 from gpushare.core.errors import LedgerUnavailable
@@ -17,7 +14,7 @@ from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
 from gpushare.web.pages.forms import go_to
 from gpushare.web.pages.look import Look
-from gpushare.web.pages.render import Page, render
+from gpushare.web.pages.render import LivePage, refresh_s, render
 from gpushare.web.pages.sections import RENDERER
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS
@@ -27,15 +24,9 @@ RECENT_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MePage(Page):
-    """What ``me.html`` uses.
+class MePage(LivePage):
+    """What ``me.html`` uses; ``use`` is None while the ledger cannot be read."""
 
-    ``told`` is what came of the form that led here; ``use`` is None while the ledger cannot be read.
-    """
-
-    told: str
-    sections: Mapping[str, Markup]
-    now: datetime
     share: str
     use: OwnUse | None
     key: KeyRecord
@@ -58,6 +49,7 @@ async def me_page(request: web.Request) -> web.Response:
         told=told(request),
         sections=request.app[RENDERER].first_paint(look, look.audience(who), "me"),
         now=look.showing.picture.wall,
+        refresh_s=refresh_s(request),
         share=own.share(who, parts.config.queue.background_weight),
         use=await _use(parts.ledger, who.owner, look.wall),
         key=key,

@@ -4,7 +4,7 @@ Rules: everything that is shown is escaped by the templates; no foreign address 
 """
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,8 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+REFRESH_S = 10
+
 NAVIGATION = (("/status", "Status"), ("/connect", "Connect"), ("/me", "My usage"))
 FOR_ADMINS = (("/admin", "Admin"),)
 
@@ -60,6 +62,24 @@ class MessagePage(Page):
     heading: str
     message: str
     way: tuple[str, str] = ("/status", "Status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePage(Page):
+    """What ``live.html`` and the pages that live use.
+
+    ``told`` is what came of the form that led here; ``refresh_s`` is 0 while a viewer without scripts pauses.
+    """
+
+    told: str
+    sections: Mapping[str, Markup]
+    now: datetime
+    refresh_s: int
+
+
+def refresh_s(request: web.Request) -> int:
+    """Returns how often a browser without scripts asks for a page that lives."""
+    return 0 if "paused" in request.query else REFRESH_S
 
 
 @jinja2.pass_context

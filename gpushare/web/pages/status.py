@@ -3,36 +3,16 @@
 Rules: both show what ``core.status`` has already reduced to what the viewer may see.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-
 from aiohttp import web
-from markupsafe import Markup
 
 from gpushare.core.errors import KeyMissing
 from gpushare.web.callers import base_url
 from gpushare.web.pages.cancel import told
 from gpushare.web.pages.look import Look
-from gpushare.web.pages.render import Page, json_answer, plain_page, render
+from gpushare.web.pages.render import LivePage, json_answer, plain_page, refresh_s, render
 from gpushare.web.pages.sections import RENDERER, head, you
 from gpushare.web.pages.viewers import viewer
 from gpushare.web.parts import PARTS
-
-REFRESH_S = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusPage(Page):
-    """What ``status.html`` uses.
-
-    ``refresh_s`` is 0 while a viewer without scripts pauses; ``told`` is what came of the form that led here.
-    """
-
-    sections: Mapping[str, Markup]
-    now: datetime
-    refresh_s: int
-    told: str
 
 
 async def status_page(request: web.Request) -> web.Response:
@@ -44,7 +24,7 @@ async def status_page(request: web.Request) -> web.Response:
     look = Look(parts)
     audience = look.audience(who)
     front = head(look, audience)
-    page = StatusPage(
+    page = LivePage(
         path="/status",
         title=front.title(you(look, audience).place),
         host=parts.host,
@@ -54,7 +34,7 @@ async def status_page(request: web.Request) -> web.Response:
         sections=request.app[RENDERER].first_paint(look, audience, "status"),
         now=look.showing.picture.wall,
         told=told(request),
-        refresh_s=0 if "paused" in request.query else REFRESH_S,
+        refresh_s=refresh_s(request),
     )
     return render(request, "status.html", page)
 

@@ -15,6 +15,18 @@ def test_a_table_is_aligned_without_frames() -> None:
     ]
 
 
+def test_a_table_counts_columns_of_the_screen() -> None:
+    """A letter that takes two of them counts twice, one that stands on the letter before it not at all."""
+    assert table(("who", "n"), [("山田", "1"), ("anna", "12"), ("e\u0301", "3")], right=("n",)).split(
+        "\n"
+    ) == [
+        "WHO    N",
+        "山田   1",
+        "anna  12",
+        "e\u0301      3",
+    ]
+
+
 def test_a_table_lets_no_control_character_through() -> None:
     """A hostile model name cannot clear the screen or break the columns."""
     assert table(("m",), [("\x1b[2Ja\nb",)]) == "M\n?[2Ja?b"

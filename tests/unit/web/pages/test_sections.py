@@ -64,7 +64,7 @@ async def test_a_card_for_one_request(site: Site) -> None:
     )
     assert (await seen(site, "you")).startswith("You, alice 2nd in line, about 25 s m · waiting")
     assert (await seen(site, "you")).endswith(
-        "· your share today 100 % Cancel this request Why am I waiting?"
+        "· your share of the last 24 h 100 % Cancel this request Why am I waiting?"
     )
 
 
