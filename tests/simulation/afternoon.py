@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from gpushare.core.flows import Ticket
 from gpushare.core.forecast import LONGEST_S
+from gpushare.core.habits import Habits
 from gpushare.core.model import Service
 from gpushare.core.scheduler import Params, Scheduler
 from tests.simulation.simulator import Cost, Job, Simulation, quantile
@@ -55,18 +57,43 @@ class Note:
         return min(self.job.started - self.at, LONGEST_S)
 
 
+class Foresight(Habits):
+    """Habits that know beforehand how long each call of a simulation takes, and nothing else.
+
+    Args:
+        job_of: returns the job of a ticket's id, None of one that is only expected.
+    """
+
+    def __init__(self, job_of: Callable[[str], Job | None]) -> None:
+        super().__init__()
+        self._job_of = job_of
+
+    def length_s(self, ticket: Ticket) -> float:
+        """Returns the length of a call."""
+        job = self._job_of(ticket.id)
+        return job.cost_s if job else super().length_s(ticket)
+
+    def left_s(self, ticket: Ticket, elapsed_s: float) -> float:
+        """Returns what is left of a call."""
+        job = self._job_of(ticket.id)
+        return max(0.0, job.cost_s - elapsed_s) if job else super().left_s(ticket, elapsed_s)
+
+
 class Afternoon(Simulation):
     """Seven people on one GPU: three who chat, two agents, a script, and a background script.
 
     Args:
         case: how many models and slots there are.
         seed: decides everything else.
+        foreseen: the lengths of calls are known beforehand.
     """
 
-    def __init__(self, case: Case, seed: int) -> None:
+    def __init__(self, case: Case, seed: int, *, foreseen: bool = False) -> None:
         scheduler = Scheduler(Params())
         scheduler.add_backend("gpu", slots=case.slots)
         super().__init__(scheduler)
+        if foreseen:
+            scheduler.habits = Foresight(self._by_ticket.get)
         self.notes: list[Note] = []
         self.decreasing = 0
         self._case = case
@@ -220,11 +247,11 @@ def figures(notes: list[Note], told: Callable[[Note], float | None]) -> Figures:
     )
 
 
-def play(case: Case, *, seeds: range, hours: float) -> list[Afternoon]:
+def play(case: Case, *, seeds: range, hours: float, foreseen: bool = False) -> list[Afternoon]:
     """Plays some afternoons; notes of calls that had not started at the end are dropped."""
     played = []
     for seed in seeds:
-        sim = Afternoon(case, seed)
+        sim = Afternoon(case, seed, foreseen=foreseen)
         sim.run(hours * HOUR_S)
         sim.notes = [note for note in sim.notes if note.job.started is not None]
         played.append(sim)
@@ -232,16 +259,23 @@ def play(case: Case, *, seeds: range, hours: float) -> list[Afternoon]:
 
 
 def lines() -> Iterator[str]:
-    """Yields the rows of the table: first told, told later, and first told by the simple formula."""
+    """Yields the rows of the table: first told, told later, by the simple formula, and with foresight."""
     for case in CASES:
         notes = [note for sim in play(case, seeds=range(1, 4), hours=4.0) for note in sim.notes]
         first = [note for note in notes if note.first]
         later = [note for note in notes if not note.first]
+        foreseen = [
+            note
+            for sim in play(case, seeds=range(1, 4), hours=4.0, foreseen=True)
+            for note in sim.notes
+            if note.first
+        ]
         none = sum(note.told is None for note in first) / len(first)
         for what, some, told in (
             ("as it came", first, lambda note: note.told),
             ("every 10 s after", later, lambda note: note.told),
             ("simple formula, as it came", first, lambda note: note.simple),
+            ("lengths foreseen, as it came", foreseen, lambda note: note.told),
         ):
             got = figures(some, told)
             unknown = f"{none:.0%}" if some is first and what == "as it came" else ""
