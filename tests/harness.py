@@ -145,7 +145,9 @@ class Gate:
             assert list(connection.execute("SELECT * FROM running")) == [], "a call is still noted as running"
             refused = connection.execute("SELECT count FROM refusals WHERE minute >= ?", (self.began // 60,))
             refusals = sum(count for (count,) in refused)
-        rows = {(row.request_id, row.outcome.value, row.status) for row in await store.calls(self.began)}
+        rows = {
+            (row.request_id, row.outcome.value, row.status) for row in await store.calls(self.began, list)
+        }
         told = {
             (entry["request"], entry["outcome"], entry["status"])
             for entry in done

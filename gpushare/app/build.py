@@ -7,7 +7,7 @@ while the server lives is entered in ``Life`` beside it.
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -152,14 +152,19 @@ def _make_store(config: Config, folder: Path, slots: LocalSlots, stats: Stats, l
     store = Store(folder / NAME, keep_s=config.ledger.keep, report=_report)
     life.on_reload.append(lambda new: store.set_keep(new.ledger.keep))
 
+    def learn(calls: Iterator[Record]) -> None:
+        """Takes the last day in, one call at a time; in another thread, before anything else begins."""
+        for call in calls:
+            stats.restore(call)
+            slots.remember(call)
+
     async def begin() -> None:
         """Opens the ledger and takes the last day back from it."""
         make_private_dir(folder)
         await store.open()
         try:
-            calls = await store.calls(time.time() - DAY_S)
-            stats.restore(calls, last=await store.last_calls())
-            slots.remember(calls)
+            await store.calls(time.time() - DAY_S, learn)
+            stats.restore_last(await store.last_calls())
         except LedgerUnavailable:
             _log.warning("ledger.unread")
 

@@ -249,17 +249,17 @@ class Stats:
             hours=tuple(worst.get(number) for number in range(newest - _DAY_HOURS + 1, newest + 1)),
         )
 
-    def restore(self, calls: Iterable[Record], *, last: Iterable[Record]) -> None:
-        """Takes in what earlier processes served; what only counts since the start stays as it is.
+    def restore(self, record: Record) -> None:
+        """Takes in a call of the last day that an earlier process served, the oldest first.
 
-        Args:
-            calls: those of the last day, oldest first.
-            last: each owner's newest call that was queued and is known to have ended, however old.
+        What only counts since the start stays as it is.
         """
+        if record.queued:
+            self._remember(record)
+
+    def restore_last(self, calls: Iterable[Record]) -> None:
+        """Takes in each owner's newest call that was queued and is known to have ended, however old."""
         for record in calls:
-            if record.queued:
-                self._remember(record)
-        for record in last:
             self._keep_last(self._owner(record), _last_call(record, record.waited_s or 0.0))
 
     def _record_queued(self, record: Record, waited_s: float) -> None:

@@ -272,18 +272,17 @@ class LocalSlots:
             self._scheduler.set_resident(backend, models, self._clock())
         self.pump()
 
-    def remember(self, calls: Iterable[Record]) -> None:
-        """Learns from calls of earlier processes what calls cost and how long they take, oldest first."""
+    def remember(self, call: Record) -> None:
+        """Learns from a call of an earlier process what calls cost and how long they take."""
+        if call.outcome is not Outcome.OK or not call.slot_s:
+            return
         scheduler = self._scheduler
-        for call in calls:
-            if call.outcome is not Outcome.OK or not call.slot_s:
-                continue
-            ticket = Ticket(id="", owner=call.owner, service=call.service, model=call.model)
-            scheduler.costs.learn(call.owner, call.model, call.slot_s)
-            scheduler.habits.took(ticket, call.slot_s)
-            if call.swap and call.load_s:
-                scheduler.habits.loaded(call.model, call.load_s)
-                scheduler.costs.learn_load(call.model, call.load_s)
+        ticket = Ticket(id="", owner=call.owner, service=call.service, model=call.model)
+        scheduler.costs.learn(call.owner, call.model, call.slot_s)
+        scheduler.habits.took(ticket, call.slot_s)
+        if call.swap and call.load_s:
+            scheduler.habits.loaded(call.model, call.load_s)
+            scheduler.costs.learn_load(call.model, call.load_s)
 
     def learn_load(self, model: str, seconds: float) -> None:
         """Remembers how long loading a model took."""

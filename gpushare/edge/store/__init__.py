@@ -8,7 +8,7 @@ disk in the event loop.
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -113,13 +113,17 @@ class Store:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    async def calls(self, since: float) -> list[Record]:
-        """Returns every admitted call that ended since an instant (seconds since 1970), oldest first.
+    async def calls(self, since: float, take: Callable[[Iterator[Record]], _Found]) -> _Found:
+        """Returns what ``take`` makes of every admitted call that ended since an instant, oldest first.
+
+        Args:
+            since: seconds since 1970.
+            take: called in another thread, so that a busy day need not lie in memory as a whole.
 
         Raises:
             LedgerUnavailable: it cannot be read now.
         """
-        return await self._read(lambda connection: reading.calls(connection, since))
+        return await self._read(lambda connection: take(reading.calls(connection, since)))
 
     async def last_calls(self) -> list[Record]:
         """Returns each owner's newest queued call that is known to have ended; raises as ``calls``."""

@@ -85,19 +85,19 @@ _ACTIONS = "SELECT at, key_id, name, what, target, detail FROM actions ORDER BY 
 MOST = 1000  # rows of a list for a page
 
 
-def calls(connection: sqlite3.Connection, since: float) -> list[Record]:
-    """Returns every admitted call that ended since an instant, oldest first."""
+def calls(connection: sqlite3.Connection, since: float) -> Iterator[Record]:
+    """Yields every admitted call that ended since an instant, oldest first."""
     return _records(connection.execute(_CALLS, (since,)))
 
 
 def last_calls(connection: sqlite3.Connection) -> list[Record]:
     """Returns the newest call of each owner that was queued and is known to have ended."""
-    return _records(connection.execute(_LAST_CALLS))
+    return list(_records(connection.execute(_LAST_CALLS)))
 
 
 def own_calls(connection: sqlite3.Connection, owner: str, since: float) -> list[Record]:
     """Returns an owner's queued calls that ended since an instant, newest first, at most ``MOST``."""
-    return _records(connection.execute(_OWN_CALLS, (owner, since, MOST)))
+    return list(_records(connection.execute(_OWN_CALLS, (owner, since, MOST))))
 
 
 def usage(
@@ -193,6 +193,7 @@ def _day_begin(connection: sqlite3.Connection, day: str) -> float:
     return float(begin)
 
 
-def _records(rows: sqlite3.Cursor) -> list[Record]:
+def _records(rows: sqlite3.Cursor) -> Iterator[Record]:
     names = [column[0] for column in rows.description]
-    return [msgspec.convert(dict(zip(names, row, strict=True)), Record, strict=False) for row in rows]
+    for row in rows:
+        yield msgspec.convert(dict(zip(names, row, strict=True)), Record, strict=False)

@@ -215,7 +215,7 @@ def test_the_last_day_survives_a_restart() -> None:
     before, after = Stats(), Stats()
     for call in calls:
         before.record(call)
-    after.restore(calls, last=[])
+        after.restore(call)
     assert after.day(NOON + 5 * HOUR_S) == before.day(NOON + 5 * HOUR_S)
     assert after.last == before.last
     assert after.last["7f3a2c"].ended_at == NOON + 4 * HOUR_S
@@ -227,7 +227,8 @@ def test_a_call_that_a_crash_ended_counts_without_a_wait() -> None:
     """It had a place in the queue; how long it waited nobody knows."""
     stats = Stats()
     lost = replace(CALL, waited_s=None, outcome=Outcome.LOST_CRASH, phase=Phase.QUEUE)
-    stats.restore([lost, replace(lost, phase=Phase.CONNECT)], last=[])
+    stats.restore(lost)
+    stats.restore(replace(lost, phase=Phase.CONNECT))
     day = stats.day(NOON)
     assert (day.requests, day.wait_p95_s, stats.last) == (1, None, {})
 
@@ -235,7 +236,7 @@ def test_a_call_that_a_crash_ended_counts_without_a_wait() -> None:
 def test_each_person_has_a_last_call() -> None:
     """The newest queued one, from before the last day too; lists and refusals do not count."""
     stats = Stats()
-    stats.restore([], last=[replace(CALL, owner="aaaaaa", person="alice", ended_at=NOON - 400 * HOUR_S)])
+    stats.restore_last([replace(CALL, owner="aaaaaa", person="alice", ended_at=NOON - 400 * HOUR_S)])
     stats.record(CALL)
     stats.record(replace(CALL, waited_s=None, admitted=False, ended_at=NOON + 1))
     assert stats.last == {

@@ -100,8 +100,8 @@ async def test_a_call_comes_back_as_it_was(store: Store) -> None:
     store.append(full)
     store.append(bare)
     await store.flush()
-    assert await store.calls(NOON) == [full, bare]
-    assert await store.calls(NOON + 1) == []
+    assert await store.calls(NOON, list) == [full, bare]
+    assert await store.calls(NOON + 1, list) == []
 
 
 def test_the_library_knows_how_to_write_every_value() -> None:
@@ -135,7 +135,7 @@ async def test_power_may_fail(store: Store) -> None:
 async def test_rows_are_written_without_being_asked(store: Store) -> None:
     """The thread looks by itself, so a row waits for it less than a second."""
     store.append(call(1))
-    while not await store.calls(0):
+    while not await store.calls(0, list):
         pass
     assert store.state.written == 1
 
@@ -159,7 +159,7 @@ async def test_a_call_that_runs_is_noted_and_the_note_goes(store: Store) -> None
     store.append(call(1))
     await store.flush()
     assert rows(store.path, "SELECT * FROM running") == []
-    assert [record.outcome for record in await store.calls(0)] == [Outcome.OK]
+    assert [record.outcome for record in await store.calls(0, list)] == [Outcome.OK]
 
 
 async def test_what_ran_when_the_process_died_has_an_outcome(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ async def test_what_ran_when_the_process_died_has_an_outcome(tmp_path: Path) -> 
     second = make(path, reports)
     assert await second.open() == 2
     assert reports == [("calls.lost", {"lost": 2})]
-    found = {record.request_id: record for record in await second.calls(0)}
+    found = {record.request_id: record for record in await second.calls(0, list)}
     assert {name: record.outcome for name, record in found.items()} == {
         "r_0": Outcome.OK,
         "r_1": Outcome.LOST_CRASH,
@@ -197,7 +197,7 @@ async def test_a_row_is_never_written_twice(store: Store) -> None:
     for _ in range(2):
         store.append(call(1))
         await store.flush()
-    assert len(await store.calls(0)) == 1
+    assert len(await store.calls(0, list)) == 1
 
 
 async def test_closing_writes_what_waits(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_a_ledger_that_is_not_there_is_empty(tmp_path: Path) -> None:
     """Reading makes no file; a ledger that was never opened can be closed."""
     ledger = make(tmp_path / "ledger.db")
     ledger.append(call(1))
-    assert await ledger.calls(0) == []
+    assert await ledger.calls(0, list) == []
     assert not ledger.state.writable
     await ledger.close()
     assert not ledger.path.exists()
@@ -243,7 +243,7 @@ async def test_old_calls_become_daily_totals(tmp_path: Path) -> None:
     ledger.append(call(40, ended_at=NOON - 15 * DAY_S, admitted=False, outcome=Outcome.INVALID))
     await ledger.flush()
     clock.now += 3600
-    while len(left := await ledger.calls(0)) > 22:
+    while len(left := await ledger.calls(0, list)) > 22:
         await ledger.flush()
     assert min(record.ended_at for record in left) >= NOON - 11 * DAY_S
     totals = rows(ledger.path, "SELECT sum(requests), sum(slot_s), sum(input_tokens), count(*) FROM days")[0]
@@ -311,7 +311,7 @@ async def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     reader = make(path)
     with pytest.raises(LedgerUnavailable):
-        await reader.calls(0)
+        await reader.calls(0, list)
     await reader.close()
 
 

@@ -68,10 +68,12 @@ async def test_a_locked_file_only_delays(store: Store, reports: Reports) -> None
         assert turns > 1000
         assert (reports[0][0], reports[0][1]["reason"]) == ("ledger.failed", "SQLITE_BUSY")
         assert (store.state.waiting, store.state.written) == (5, 0)
-        assert await store.calls(0) == []
+        assert await store.calls(0, list) == []
     await store.flush()
     assert store.state.writable
-    assert [record.request_id for record in await store.calls(0)] == [f"r_{number}" for number in range(5)]
+    assert [record.request_id for record in await store.calls(0, list)] == [
+        f"r_{number}" for number in range(5)
+    ]
     assert reports.events == ["ledger.failed", "ledger.recovered"]
 
 
@@ -87,7 +89,7 @@ async def test_a_failure_ends_no_call(store: Store, reports: Reports) -> None:
     for number in (1, 2):
         store.append(call(number))
     await store.flush()
-    assert {record.outcome for record in await store.calls(0)} == {Outcome.OK}
+    assert {record.outcome for record in await store.calls(0, list)} == {Outcome.OK}
     assert "calls.lost" not in reports.events
 
 
@@ -113,7 +115,7 @@ async def test_what_waits_is_bounded_and_the_oldest_goes(store: Store, reports: 
         await until(store, writable=False)
         assert store.state.waiting == LIMIT
     await store.flush()
-    assert [record.request_id for record in await store.calls(0)] == [f"r_{n}" for n in range(90, 100)]
+    assert [record.request_id for record in await store.calls(0, list)] == [f"r_{n}" for n in range(90, 100)]
     assert store.state.lost == 90
     assert reports.events.count("ledger.overflowed") == 1
 
@@ -139,7 +141,7 @@ async def test_a_refusal_displaces_no_call(store: Store) -> None:
             store.append(replace(call(number), admitted=False, key_id=f"{number:06x}", outcome="invalid"))
         await until(store, writable=False)
     await store.flush()
-    assert [record.request_id for record in await store.calls(0)] == ["r_1"]
+    assert [record.request_id for record in await store.calls(0, list)] == ["r_1"]
 
 
 async def test_a_folder_that_comes_later(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ async def test_what_cannot_be_read_is_an_error_of_ours(store: Store) -> None:
     store.path.rename(store.path.with_name("old.db"))
     store.path.mkdir()
     with pytest.raises(LedgerUnavailable):
-        await store.calls(0)
+        await store.calls(0, list)
     store.path.rmdir()
 
 
@@ -205,7 +207,7 @@ async def test_a_row_that_cannot_be_written_stops_nothing(store: Store, reports:
     await store.flush()
     store.append(call(2))
     await store.flush()
-    assert [record.request_id for record in await store.calls(0)] == ["r_2"]
+    assert [record.request_id for record in await store.calls(0, list)] == ["r_2"]
     assert store.state.lost == 1
     assert reports[0] == ("ledger.failed", {"reason": "UnicodeEncodeError", "waiting": 0})
 

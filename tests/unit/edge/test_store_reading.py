@@ -146,10 +146,10 @@ async def test_folded_days_say_the_same(tmp_path: Path) -> None:
     clock = Clock()
     folded = Store(path, keep_s=5 * DAY_S, report=Reports(), clock=clock, wall=lambda: NOON)
     await folded.open()
-    while min(row.ended_at for row in await folded.calls(0)) < NOON - 6 * DAY_S:
+    while min(row.ended_at for row in await folded.calls(0, list)) < NOON - 6 * DAY_S:
         await folded.flush()
     assert [await folded.usage(by, since, owner=owner) for by in By for owner in (None, "aa")] == before
-    assert len(await folded.calls(0)) < len(CALLS) / 2
+    assert len(await folded.calls(0, list)) < len(CALLS) / 2
     await folded.close()
 
 

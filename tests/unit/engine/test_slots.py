@@ -522,7 +522,8 @@ async def test_what_earlier_processes_served_is_remembered() -> None:
     call_before = replace(CALL, owner="a", model="m", slot_s=8.0, load_s=None)
     loads = replace(call_before, swap=True, load_s=30.0)
     failed = replace(call_before, slot_s=500.0, outcome=Outcome.UPSTREAM_RESET)
-    bench.slots.remember([*[call_before] * 5, loads, failed])
+    for call in [*[call_before] * 5, loads, failed]:
+        bench.slots.remember(call)
     assert bench.scheduler.knows_cost("m")
     ticket = Ticket(id="t", owner="a", service=Service.INTERACTIVE, model="m")
     assert bench.scheduler.habits.usual_s(ticket) == pytest.approx(8.0)
