@@ -20,6 +20,7 @@ import aiohttp
 from gpushare.sim import Script, SimOllama
 from tests.conformance.tools import Server, served
 from tests.harness import chat
+from tests.measures.common import at, tell
 
 VIEWERS = 200
 ROUNDS = 5
@@ -39,12 +40,6 @@ max_viewers_per_address = {VIEWERS + 1}
 backend = "fake"
 """
 WATCH = "GET /events?view=status HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-
-
-def tell(text: str) -> None:
-    """Prints a line."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 async def watch(port: int, keys: list[str]) -> None:
@@ -98,11 +93,6 @@ async def churn(session: aiohttp.ClientSession, server: Server, who: str) -> Non
         body = chat("#sim:tokens=10,delay_ms=10")
         async with session.post(f"{server.url}/api/chat", json=body, headers=server.bearer(who)) as answer:
             await answer.read()
-
-
-def at(share: float, values: list[float]) -> float:
-    """Returns the value below which this share of them lies."""
-    return sorted(values)[int(share * (len(values) - 1))]
 
 
 async def compare(session: aiohttp.ClientSession, server: Server) -> None:

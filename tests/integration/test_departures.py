@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +9,10 @@ import pytest
 from gpushare.sim import State
 from tests.conformance.tools import calls, dial, know_models, last_done, post
 from tests.harness import Gate, chat, gateway
-from tests.integration.leaving import RUNNING_STATES, STATES, WAYS, Situation
-from tests.unit.web.wire import Wire
+from tests.integration.leaving import RUNNING_STATES, STATES, WAYS
+from tests.measures.departures import one_departure
 
-REPORT = "GPUSHARE_LATENCY_REPORT"
-"""Names the file that the measured times are written to; without it they are not kept."""
 FEW = 3
-MANY = 60
 
 
 def pipelined(gate: Gate, size: int) -> bytes:
@@ -151,45 +145,10 @@ async def test_resets_at_once_after_the_request(gate: Gate) -> None:
     assert not [line for line in gate.logs if line["log_level"] in ("warning", "error")]
 
 
-# --- how long it takes ------------------------------------------------------------------------------------
-
-
-async def seconds_until(condition: Callable[[], object]) -> float:
-    """Returns how long a condition takes to come true, to within one pass of the loop."""
-    begun = time.perf_counter()
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
-    return time.perf_counter() - begun
-
-
-async def one_departure(gate: Gate, situation: Situation, leave: Callable[[Wire], None]) -> float:
-    """Returns the time from a client's leaving until its place or slot is free and its connection closed."""
-    async with situation.reach(gate) as stand:
-        live = next(reversed(gate.parts.gateway.live.values()))
-        entry = stand.entry
-        leave(stand.wire)
-        return await seconds_until(
-            lambda: live.request_id not in gate.parts.gateway.live and (entry is None or entry.cancelled)
-        )
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("state", STATES)
 async def test_leaving_again_and_again(gate: Gate, state: str, way: str) -> None:
-    """P3, P4: each of many departures gives everything back; their times go to a report that is asked for."""
-    report = os.environ.get(REPORT)
-    repeats = MANY if report else FEW
-    times = sorted([await one_departure(gate, STATES[state], WAYS[way]) for _ in range(repeats)])
-    assert gate.parts.stats.requests.total() >= repeats
-    if report:
-        line = {
-            "state": state,
-            "way": way,
-            "repeats": repeats,
-            "p50_ms": round(1000 * times[repeats // 2], 2),
-            "p99_ms": round(1000 * times[int(repeats * 0.99)], 2),
-            "max_ms": round(1000 * times[-1], 2),
-        }
-        with Path(report).open("a") as file:  # noqa: ASYNC230 - a line, between measurements
-            file.write(json.dumps(line) + "\n")
+    """P3, P4: each of several departures gives everything back; ``tests.measures`` tells how soon."""
+    for _ in range(FEW):
+        await one_departure(gate, STATES[state], WAYS[way])
+    assert gate.parts.stats.requests.total() >= FEW
