@@ -7,7 +7,7 @@ Rules: each table is bounded, because what fills it comes from strangers; time i
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from gpushare.core.errors import Overloaded, TooManyBadKeys, spread_retry_s
+from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, TooManyBadKeys, spread_retry_s
 
 WRONG_KEYS_PER_WINDOW = 20  # per address; a person who mistypes needs fewer, a guesser is stopped
 WRONG_LOGINS_PER_WINDOW = 10  # the same for the page on which a person types a key
@@ -27,15 +27,19 @@ class WrongKeys:
         """Lets the address try a key.
 
         Raises:
-            TooManyBadKeys: after ``limit`` wrong keys within a minute; it says when the next try counts.
+            TooManyBadKeys: after ``limit`` wrong keys within a minute; it says when the next try counts, no
+                later than clients can be told.
         """
         tries = self._tries.get(address)
         if not tries:
             return
         while tries and now - tries[0] >= WINDOW_S:
             tries.popleft()
-        if len(tries) >= self._limit:
-            raise TooManyBadKeys(WINDOW_S - (now - tries[0]))
+        if len(tries) < self._limit:
+            return
+        left_s = min(tries[0] + WINDOW_S, tries[-1] + RETRY_AFTER_MAX_S) - now
+        if left_s > 0:
+            raise TooManyBadKeys(left_s)
 
     def note(self, address: str, now: float) -> None:
         """Counts one wrong key; the address unseen for longest is forgotten when the table is full."""

@@ -352,9 +352,7 @@ async def test_too_many_wrong_keys(gate: Gate, path: str) -> None:
         check(path, await gate.post(path, body_of(path), who=None, headers=wrong), 401, "key_unknown")
     status, headers, body = await gate.post(path, body_of(path), who=None, headers=wrong)
     assert (status, headers["Retry-After"], headers["retry-after-ms"]) == (429, "30", "30000")
-    assert re.search(r"Try again in (59|60) s\.$", error_of(path, body)), (
-        "the true wait is longer than tools obey"
-    )
+    assert error_of(path, body).endswith("Try again in about 30 s.")
     assert (await gate.post(path, body_of(path)))[0] == 200
 
 

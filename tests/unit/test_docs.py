@@ -262,7 +262,7 @@ def test_every_field_of_the_small_documents_is_in_the_table(kind: type[Struct]) 
 # --- docs/troubleshoot.md --------------------------------------------------------------------------------
 
 NEVER_SENT = {"client_slow"}
-SPOKEN_ELSEWHERE = {"bad_json", "malformed_body", "unsupported_media"}
+SPOKEN_ELSEWHERE = {"bad_json", "bad_query", "malformed_body", "unsupported_media"}
 """Errors that are given their sentences where they are raised."""
 
 

@@ -31,6 +31,7 @@ from gpushare.core.errors.queue import (
 )
 from gpushare.core.errors.request import (
     BadJson,
+    BadQuery,
     BodyTooLarge,
     CloudModel,
     Denied,
@@ -66,6 +67,7 @@ from gpushare.core.errors.request import (
 __all__ = [
     "RETRY_AFTER_MAX_S",
     "BadJson",
+    "BadQuery",
     "BodyTooLarge",
     "Cancelled",
     "ClientSlow",

@@ -3,7 +3,7 @@
 A sentence says what happened, why, and what to do next.
 """
 
-from gpushare.core.errors.base import GpushareError, size_text
+from gpushare.core.errors.base import GpushareError, again_text, size_text
 from gpushare.core.model import Outcome
 
 _PICTURE_BYTES = 4_000_000  # a route with a smaller limit takes no pictures
@@ -23,6 +23,12 @@ class BadJson(InvalidRequest):
     """400: the body is not one JSON object."""
 
     code = "bad_json"
+
+
+class BadQuery(InvalidRequest):
+    """400: what stands behind the ``?`` of an address of ours asks for what there is not."""
+
+    code = "bad_query"
 
 
 class TwoKeys(InvalidRequest):
@@ -154,7 +160,7 @@ class TooManyBadKeys(GpushareError):
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(
-            f"Too many wrong keys came from this address. Try again in {max(1, round(retry_after_s))} s.",
+            f"Too many wrong keys came from this address. {again_text(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
 

@@ -8,7 +8,7 @@ import re
 
 from aiohttp import web
 
-from gpushare.core.errors import InvalidRequest, KeyMissing, NotAdmin
+from gpushare.core.errors import BadQuery, KeyMissing, NotAdmin
 from gpushare.core.model import Principal
 from gpushare.engine.gateway import answer_headers
 from gpushare.web.callers import base_url, client_address
@@ -37,7 +37,7 @@ async def live_events(request: web.Request) -> web.StreamResponse:
     """Streams what changes on a page until the viewer leaves or is sent away.
 
     Raises:
-        InvalidRequest: a page that has no stream.
+        BadQuery: a page that has no stream.
         KeyProblem: the page needs a key.
         NotAdmin: the page is for admins.
         Unavailable: too many viewers, or the server closes down.
@@ -72,7 +72,7 @@ async def live_events(request: web.Request) -> web.StreamResponse:
 
 def _check_view(request: web.Request, parts: Parts, view: str, who: Principal | None) -> None:
     if view not in VIEWS:
-        raise InvalidRequest(f"There is no such view. Views are {', '.join(VIEWS)}.")
+        raise BadQuery(f"There is no such view. Views are {', '.join(VIEWS)}.")
     if who is None and (view != "status" or parts.config.status.anonymous == "off"):
         raise KeyMissing(base_url(request))
     if view == "admin" and who is not None and not who.is_admin:

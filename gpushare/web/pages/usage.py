@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gpushare.core.errors import InvalidRequest
+from gpushare.core.errors import BadQuery
 from gpushare.core.model import Principal
 from gpushare.core.usage import FORMATS, By, Since, csv, parse_since, priced
 from gpushare.web.pages.render import PAGE_HEADERS, json_answer
@@ -14,7 +14,7 @@ async def usage_report(request: web.Request) -> web.Response:
     """Returns what the caller used; an admin is told of all, but for ``of=me``.
 
     Raises:
-        InvalidRequest: the query asks for what there is not.
+        BadQuery: the query asks for what there is not.
         KeyMissing: there is no key.
         LedgerUnavailable: the ledger cannot be read now.
     """
@@ -23,7 +23,7 @@ async def usage_report(request: web.Request) -> web.Response:
     by, since = _by(request), _since(request)
     form = request.query.get("format", "json")
     if form not in FORMATS:
-        raise InvalidRequest('format is "json" or "csv".')
+        raise BadQuery('format is "json" or "csv".')
     settings = parts.config.ledger
     found = await parts.ledger.usage(by, since, owner=_owner(request, who))
     report = priced(found, settings.price_per_kwh, settings.currency)
@@ -38,14 +38,14 @@ def _by(request: web.Request) -> By:
     try:
         return By(request.query.get("by", By.PERSON))
     except ValueError:
-        raise InvalidRequest('by is "person", "model", "day" or "tool".') from None
+        raise BadQuery('by is "person", "model", "day" or "tool".') from None
 
 
 def _owner(request: web.Request, who: Principal) -> str | None:
     """Returns whose usage is told, None for everybody's."""
     of = request.query.get("of")
     if of not in (None, "me"):
-        raise InvalidRequest('of is "me", or left out.')
+        raise BadQuery('of is "me", or left out.')
     return None if who.is_admin and of is None else who.owner
 
 
@@ -53,4 +53,4 @@ def _since(request: web.Request) -> Since:
     try:
         return parse_since(request.query.get("since", "24h"))
     except ValueError:
-        raise InvalidRequest('since is a time such as "24h", or a day such as "2026-11-20".') from None
+        raise BadQuery('since is a time such as "24h", or a day such as "2026-11-20".') from None

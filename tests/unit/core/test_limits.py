@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpushare.core.errors import Overloaded, TooManyBadKeys, spread_retry_s
+from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, TooManyBadKeys, spread_retry_s
 from gpushare.core.limits import (
     ADDRESSES_KEPT,
     BODY_RETRY_S,
@@ -22,13 +22,28 @@ from gpushare.core.limits import (
 def test_the_twenty_first_wrong_key_within_a_minute_is_told_to_wait() -> None:
     """After 20 wrong keys the address waits until the first of them is a minute old."""
     keys = WrongKeys()
-    for second in range(WRONG_KEYS_PER_WINDOW):
-        keys.check("a", second)
-        keys.note("a", second)
+    for number in range(WRONG_KEYS_PER_WINDOW):
+        keys.check("a", 2 * number)
+        keys.note("a", 2 * number)
     with pytest.raises(TooManyBadKeys) as caught:
-        keys.check("a", 30)
-    assert caught.value.retry_after_s == WINDOW_S - 30
+        keys.check("a", 40)
+    assert caught.value.retry_after_s == WINDOW_S - 40
     keys.check("a", WINDOW_S)
+
+
+def test_nobody_waits_longer_than_a_client_can_be_told() -> None:
+    """One further wrong key is heard half a minute after the last, so that the told time is the real one."""
+    keys = WrongKeys()
+    for _ in range(WRONG_KEYS_PER_WINDOW):
+        keys.note("a", 0)
+    for now, left_s in ((0, 30), (1, 29), (29.5, 0.5)):
+        with pytest.raises(TooManyBadKeys) as caught:
+            keys.check("a", now)
+        assert caught.value.retry_after_s == left_s
+    keys.check("a", RETRY_AFTER_MAX_S)
+    keys.note("a", RETRY_AFTER_MAX_S)
+    with pytest.raises(TooManyBadKeys):
+        keys.check("a", RETRY_AFTER_MAX_S)
 
 
 def test_a_table_may_hear_fewer() -> None:

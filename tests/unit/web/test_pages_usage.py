@@ -85,7 +85,7 @@ async def test_a_question_that_is_none_is_400(used: Site, query: str) -> None:
     """With what can be asked."""
     status, _, text = await used.get(f"{PATH}{query}", "alice")
     error = json.loads(text)["error"]
-    assert (status, error["code"]) == (400, "malformed_body")
+    assert (status, error["code"]) == (400, "bad_query")
     assert " or " in error["message"]
 
 

@@ -144,7 +144,7 @@ async def test_json_is_the_whole_document(site: Site) -> None:
 @pytest.mark.parametrize(
     ("query", "who", "status", "code"),
     [
-        ("?view=none", "", 400, "malformed_body"),
+        ("?view=none", "", 400, "bad_query"),
         ("?view=me", "", 401, "key_missing"),
         ("?view=admin", "", 401, "key_missing"),
         ("?view=admin", "alice", 403, "not_admin"),
