@@ -68,7 +68,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     store = _make_store(config, folder, slots, stats, life)
     health = _make_health(config, slots, life)
     monitor = _make_monitor(config, ollama, slots, health, life)
-    monitor.on_models.append(stats.know)
+    _count_models(monitor, stats)
     _make_stuck(config, ollama, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
     lag = LoopLag(clock=clock)
@@ -225,6 +225,11 @@ def _make_monitor(
     life.on_reload.append(adopt)
     life.tasks.append(monitor.run)
     return monitor
+
+
+def _count_models(monitor: Monitor, stats: Stats) -> None:
+    monitor.on_models.append(stats.know)
+    monitor.on_reload.append(lambda: stats.reloaded(time.time()))
 
 
 def _make_stuck(config: Config, ollama: HttpOllama, health: Health, life: Life) -> None:

@@ -113,8 +113,10 @@ class PersonShare(Struct, frozen=True, kw_only=True):
 
 
 class LastDay(Struct, frozen=True, kw_only=True):
-    """The last 24 hours; ``swaps_context`` is not measured yet.
+    """The last 24 hours.
 
+    ``swaps_context`` counts, besides ``swaps``, how often a model in memory was seen with another context
+    size than before, since the server started at most.
     ``wait_p95_by_hour_s`` is what 95 % of the calls of each hour waited at most, the current hour last.
     """
 
@@ -123,7 +125,7 @@ class LastDay(Struct, frozen=True, kw_only=True):
     wait_p95_s: float | None
     swaps: int
     people: tuple[PersonShare, ...]
-    swaps_context: int | None = None
+    swaps_context: int = 0
     wait_p95_by_hour_s: tuple[float | None, ...] = ()
 
 

@@ -99,15 +99,17 @@ class Day:
     """The last 24 hours: the current hour and the 23 before it.
 
     Only calls that were queued count, those that gave up waiting included.  Waits are None when there were
-    none.  ``persons`` is sorted by slot-seconds, largest first.  ``hours`` is what 95 % of the calls of each
-    hour waited at most, the current hour last.  ``busy_s`` and ``loading_s`` are of the current hour and the
-    one before: slot-seconds, and seconds in which models were loaded instead.
+    none.  ``reloads`` is how often a model was seen with another context size than before, since the process
+    began at most.  ``persons`` is sorted by slot-seconds, largest first.  ``hours`` is what 95 % of the calls
+    of each hour waited at most, the current hour last.  ``busy_s`` and ``loading_s`` are of the current hour
+    and the one before: slot-seconds, and seconds in which models were loaded instead.
     """
 
     requests: int
     wait_p50_s: float | None
     wait_p95_s: float | None
     swaps: int
+    reloads: int
     persons: tuple[PersonDay, ...]
     hours: tuple[float | None, ...] = (None,) * _DAY_HOURS
     busy_s: float = 0.0
@@ -119,6 +121,7 @@ class _Hour:
     number: int  # hours since 1970
     waits: Histogram = field(default_factory=lambda: Histogram(_DAY_BOUNDS_S))
     swaps: int = 0
+    reloads: int = 0
     requests: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     slot_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     loading_s: float = 0.0
@@ -215,6 +218,10 @@ class Stats:
             self._remember(record)
         return record
 
+    def reloaded(self, now: float) -> None:
+        """Counts that a model has another context size than before; ``now`` as for ``day``."""
+        self._hour(now).reloads += 1
+
     def day(self, now: float) -> Day:
         """Returns the last 24 hours.
 
@@ -243,6 +250,7 @@ class Stats:
             wait_p50_s=waits.quantile(0.5),
             wait_p95_s=waits.quantile(0.95),
             swaps=sum(hour.swaps for hour in hours),
+            reloads=sum(hour.reloads for hour in hours),
             persons=tuple(sorted(persons, key=lambda row: (-row.slot_s, row.person))),
             busy_s=sum(sum(hour.slot_s.values()) for hour in late),
             loading_s=sum(hour.loading_s for hour in late),

@@ -275,6 +275,7 @@ def _last_day(day: Day, people: tuple[PersonShare, ...]) -> LastDay:
         wait_p50_s=_rounded(day.wait_p50_s),
         wait_p95_s=_rounded(day.wait_p95_s),
         swaps=day.swaps,
+        swaps_context=day.reloads,
         people=people,
         wait_p95_by_hour_s=tuple(_rounded(hour) for hour in day.hours),
     )

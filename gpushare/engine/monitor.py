@@ -32,7 +32,8 @@ class Monitor:
     """Polls one Ollama.
 
     ``probed`` is set once Ollama was asked for the first time, whatever came of it.  ``on_models`` are told
-    the canonical names of the models in the store whenever they were read.
+    the canonical names of the models in the store whenever they were read, ``on_reload`` of each model that
+    was in memory and is there with another context size.
 
     Args:
         ollama: the Ollama to ask.
@@ -60,6 +61,7 @@ class Monitor:
         self.interval_s = interval_s
         self._clock = clock
         self.on_models: list[Callable[[Iterable[str]], None]] = []
+        self.on_reload: list[Callable[[], None]] = []
         self._names: frozenset[str] | None = None
         self._asked_at = float("-inf")
         self.view = OllamaView()
@@ -112,6 +114,11 @@ class Monitor:
         if rows is None:
             return
         self._slots.set_resident(self._backends, frozenset(canonical_model(row.name) for row in rows))
+        before = {row.name: row.context for row in self.view.loaded}
+        for row in rows:
+            if row.context and before.get(row.name) not in (None, row.context):
+                for tell in self.on_reload:
+                    tell()
         self.view = self.view.changed(loaded=rows)
 
     async def knows(self, model: str) -> bool:

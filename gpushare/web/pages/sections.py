@@ -119,10 +119,11 @@ class GpuPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsPart:
-    """The models in memory, and how many were loaded in the last 24 hours."""
+    """The models in memory; how many were loaded in the last 24 hours, and how often with another context."""
 
     models: tuple[Model, ...]
     swaps: int
+    reloads: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +247,8 @@ def _gpu(look: Look, _audience: Audience) -> GpuPart | None:
 
 
 def _models(look: Look, audience: Audience) -> ModelsPart:
-    return ModelsPart(models=look.showing.models(audience), swaps=look.showing.picture.day.swaps)
+    day = look.showing.picture.day
+    return ModelsPart(models=look.showing.models(audience), swaps=day.swaps, reloads=day.reloads)
 
 
 def _day(look: Look, audience: Audience) -> DayPart | None:

@@ -254,3 +254,11 @@ def test_loading_is_told_of_the_last_hours() -> None:
         stats.record(replace(CALL, ended_at=ended, swap=swap, load_s=10.0, slot_s=4.0, first_s=1.0))
     day = stats.day(NOON)
     assert (day.loading_s, day.busy_s, day.swaps) == (20.0, 12.0, 3)
+
+
+def test_reloads_count_for_a_day() -> None:
+    """By the hour, as everything of the last day."""
+    stats = Stats()
+    for hours in (30, 2, 0, 0):
+        stats.reloaded(NOON - hours * HOUR_S)
+    assert (stats.day(NOON).reloads, stats.day(NOON).swaps) == (3, 0)

@@ -79,6 +79,7 @@ PICTURE = Picture(
         wait_p50_s=2.84,
         wait_p95_s=22.0,
         swaps=1,
+        reloads=4,
         persons=(
             PersonDay(owner="bbbbbb", person="bob", requests=2, slot_s=30.0),
             PersonDay(owner="aaaaaa", person="alice", requests=1, slot_s=10.0),
@@ -231,7 +232,7 @@ def test_last_day_has_shares() -> None:
     day = seen(ALICE)["day"]
     assert [row["share"] for row in day["people"]] == [0.75, 0.25]
     assert (day["requests"], day["wait_p50_s"], day["wait_p95_s"], day["swaps"]) == (3, 2.8, 22.0, 1)
-    assert day["swaps_context"] is None
+    assert day["swaps_context"] == 4
 
 
 def test_everybody_sees_the_gpus() -> None:

@@ -1,5 +1,7 @@
 """What Ollama has and holds, asked of an Ollama that answers, lies and goes away."""
 
+from msgspec import structs
+
 from gpushare.core.errors import OllamaDown
 from gpushare.core.model import Lane, ResidentModel
 from gpushare.core.scheduler import Scheduler
@@ -82,6 +84,27 @@ async def test_a_poll_publishes_what_ollama_says_and_tells_the_queue() -> None:
     assert view.models == ("Qwen3:8b",)
     assert [model.name for model in view.loaded] == ["qwen3:8b"]
     assert desk.scheduler.is_resident("qwen3:8b")
+
+
+async def test_another_context_size_is_noticed() -> None:
+    """Ollama loads a model again for it; one that comes, goes or stays as it was is no such thing."""
+    desk = Desk()
+    noticed: list[str] = []
+    desk.monitor.on_reload.append(lambda: noticed.append("again"))
+    seen = []
+    for sizes in (
+        {"a": 4096},
+        {"a": 4096, "b": 2048},
+        {"a": 8192, "b": 2048},
+        {"b": None},
+        {"a": 4096, "b": 9},
+    ):
+        desk.ollama.loaded = tuple(
+            structs.replace(resident(name), context=context) for name, context in sizes.items()
+        )
+        await desk.monitor.poll_resident()
+        seen.append(len(noticed))
+    assert seen == [0, 0, 1, 1, 1]
 
 
 async def test_a_failed_poll_keeps_the_last_answers() -> None:

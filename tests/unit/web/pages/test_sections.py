@@ -169,7 +169,10 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
     assert "kept:7b 18.6 GB 32 768 tokens unloads not by itself" in shown
     assert "Swaps" not in shown
     site.parts.stats.record(msgspec.structs.replace(records.CALL, swap=True, ended_at=now))
-    assert "Swaps in the last 24 hours: 1" in await seen(site, "models", "")
+    assert (await seen(site, "models", "")).endswith("Swaps in the last 24 hours: 1")
+    site.parts.stats.reloaded(now)
+    shown = await seen(site, "models", "")
+    assert shown.endswith("hours: 1; a model came back with another context size: seen 1 time")
     end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     odd = replace_model(rows[0], expires=end), replace_model(rows[1], expires=None)
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=odd)
