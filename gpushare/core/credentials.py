@@ -38,11 +38,14 @@ _TOOLS = (
     ("litellm/", "litellm"),
     ("homeassistant/", "home-assistant"),
     ("open-webui", "open-webui"),
+    ("ai-sdk/", "ai-sdk"),
     ("curl/", "curl"),
     ("python-requests/", "python"),
     ("python-httpx/", "python"),
     ("python/", "python"),
     ("node", "node"),
+    ("go-http-client/", "go"),
+    ("java-http-client/", "java"),
     ("mozilla/", "browser"),
 )
 TOOLS: frozenset[str] = frozenset(name for _, name in _TOOLS) | {"other"}

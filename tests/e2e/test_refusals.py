@@ -56,6 +56,15 @@ async def test_a_wrong_key(kind: type[Library], gate: Gate, connect: Connect) ->
 
 
 @every_library()
+async def test_a_wrong_base_address(kind: type[Library], gate: Gate, connect: Connect) -> None:
+    """Tools disagree on whether it ends in /v1; who got it wrong is told what to change."""
+    library = connect(kind, url=f"{gate.url}/v1")
+    told = await failure(library, lambda: library.say("hello"))
+    assert told.status == 404
+    assert "404 page not found. Take /v1 off the end of the base address." in str(told.text)
+
+
+@every_library()
 async def test_a_broken_answer(kind: type[Library], gate: Gate, connect: Connect) -> None:
     """Ollama dies in mid-stream: what was said is read, then the library raises our sentence."""
     library, heard = connect(kind), []

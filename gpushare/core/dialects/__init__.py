@@ -156,7 +156,17 @@ def _parametrised(path: str) -> str:
         row_path = f"{parent}/{name}"
         if row_path in _BY_PATH and pattern.fullmatch(last):
             return row_path
-    raise UnknownEndpoint
+    raise _unknown(path)
+
+
+def _unknown(path: str) -> UnknownEndpoint:
+    """Returns the error for a path outside the table, which tells a usual wrong base address apart."""
+    if f"/v1{path}" in _BY_PATH:
+        return UnknownEndpoint(lacking="/v1")
+    for surplus in ("/v1", "/api"):
+        if path.startswith(f"{surplus}/") and path.removeprefix(surplus) in _BY_PATH.keys() - {"/"}:
+            return UnknownEndpoint(surplus=surplus)
+    return UnknownEndpoint()
 
 
 def dialect_of(path: str) -> Dialect:

@@ -324,7 +324,7 @@ class RequestUnknown(GpushareError):
 
 
 class UnknownEndpoint(GpushareError):
-    """404: a path outside the route table."""
+    """404: a path outside the route table; ``lacking`` or ``surplus``: what a base address got wrong."""
 
     code = "unknown_endpoint"
     status = 404
@@ -332,8 +332,10 @@ class UnknownEndpoint(GpushareError):
     anthropic_type = "not_found_error"
     outcome = Outcome.INVALID
 
-    def __init__(self) -> None:
-        super().__init__("404 page not found")
+    def __init__(self, *, lacking: str = "", surplus: str = "") -> None:
+        remedy = f". Put {lacking} at the end of the base address." if lacking else ""
+        remedy = f". Take {surplus} off the end of the base address." if surplus else remedy
+        super().__init__(f"404 page not found{remedy}")
 
 
 class MethodNotAllowed(GpushareError):

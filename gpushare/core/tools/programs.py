@@ -52,10 +52,10 @@ def claude_code(site: Site) -> Tool:
             Step(say="Start it:", copy="claude", kind="sh"),
         ),
         check="`/status` in it shows this address, and a first question is answered.",
-        quirk="The address is without `/v1`. Ollama must be 0.14 or newer. It has names for a large, a "
-        "usual and a small model; all must be one that this server has, or calls fail. Without the last "
-        "variable each conversation begins with a line of its own, and the GPU reads the same long prompt "
-        f"anew for each. Turned away, it waits as long as it is told.{_agent(site)}",
+        quirk="The address is without `/v1`; with it, it blames the model. Ollama must be 0.14 or newer. It "
+        "has names for a large, a usual and a small model; all must be one that this server has, or calls "
+        "fail. Without the last variable each conversation begins with a line of its own, and the GPU reads "
+        f"the same long prompt anew for each. Turned away, it waits as long as it is told.{_agent(site)}",
         seen="2.1.197",
     )
 

@@ -1,5 +1,7 @@
 """The route table and the taking apart of targets."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,26 @@ def test_only_lists_answer_without_a_key() -> None:
 def test_unknown_paths_do_not_exist(path: str) -> None:
     """What is not in the table is 404, whatever it looks like."""
     with pytest.raises(UnknownEndpoint):
+        find_endpoint("POST", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("/chat/completions", ". Put /v1 at the end of the base address."),
+        ("/models", ". Put /v1 at the end of the base address."),
+        ("/v1/v1/messages", ". Take /v1 off the end of the base address."),
+        ("/v1/api/tags", ". Take /v1 off the end of the base address."),
+        ("/api/api/chat", ". Take /api off the end of the base address."),
+        ("/api/v1/chat/completions", ". Take /api off the end of the base address."),
+        ("/v1/v1/messages/count_tokens", ""),
+        ("/v1/", ""),
+        ("/nope", ""),
+    ],
+)
+def test_a_usual_wrong_address_is_told_apart(path: str, remedy: str) -> None:
+    """Tools disagree on whether their base address ends in /v1; who got it wrong reads what to change."""
+    with pytest.raises(UnknownEndpoint, match=f"^{re.escape(f'404 page not found{remedy}')}$"):
         find_endpoint("POST", path)
 
 
