@@ -40,7 +40,7 @@ def named(text: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("who", "names", "tools"),
-    [(None, set(), 0), ("alice", ALL, 1), ("bob", ALL, 1), ("root", ALL, 0)],
+    [(None, set(), 0), ("alice", ALL, 1), ("bob", ALL, 1), ("root", ALL, 2)],
     ids=["nobody", "alice", "bob", "root"],
 )
 async def test_names_and_tools(
