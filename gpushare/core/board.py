@@ -65,14 +65,18 @@ class Board:
 
     def open_way(self, ticket: Ticket, now: float) -> tuple[Flow, Backend] | None:
         """Returns the way of a call that nobody stands before to a slot with its model, if there is one."""
-        if self.swap_pending:
-            return None
-        model, lane = ticket.model, ticket.lane
-        able = [each for each in self.backends.values() if each.lane is lane and model in each.resident]
-        if len(able) != 1 or not able[0].free or not able[0].admits(ticket.want):
+        able = None
+        for backend in self.backends.values():
+            if backend.incoming is not None:
+                return None
+            if backend.lane is ticket.lane and ticket.model in backend.resident:
+                if able is not None:
+                    return None
+                able = backend
+        if able is None or not able.free or not able.admits(ticket.want):
             return None
         flow = self.accounts.idle_flow(ticket.owner, ticket.service, now)
-        return None if flow is None else (flow, able[0])
+        return None if flow is None else (flow, able)
 
     def grant_at_once(
         self, ticket: Ticket, way: tuple[Flow, Backend], *, est: float, now: float, quantum: float

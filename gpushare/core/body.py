@@ -56,6 +56,7 @@ _SEARCHING: Final = frozenset({"/v1/messages", "/v1/responses"})
 _UNLOADING: Final = frozenset({"/api/generate", "/api/chat"})
 _EMPTY = re.compile(rb'null|""|\[\s*\]')
 _NUMBER_MAX = 64
+_NULL = ord("n")
 _NINE = 0x39  # what begins with a larger byte is no number
 _SCALAR = msgspec.json.Decoder(str | float | bool | None)
 # Go's time.ParseDuration.
@@ -184,13 +185,13 @@ def _check_values(endpoint: Endpoint, found: dict[str, Raw]) -> None:
         return
     if _first_byte(options) not in b"{n":
         raise _wrong("options", "an object")
-    if _first_byte(options) == b"{":
+    if _first_byte(options) != _NULL:
         _check_numbers(members(options, known=OPTIONS))
 
 
-def _first_byte(value: Raw | None) -> bytes:
+def _first_byte(value: Raw | None) -> int:
     """Returns what tells the type of a value; without a value, what ``null`` begins with."""
-    return b"n" if value is None else bytes(memoryview(value)[:1])
+    return _NULL if value is None else memoryview(value)[0]
 
 
 def _check_numbers(found: dict[str, Raw]) -> None:

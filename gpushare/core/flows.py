@@ -138,6 +138,9 @@ class Where(StrEnum):
     OLD = "old"
 
 
+_OUTSIDE, _NEW, _OLD = Where  # looked up once: up to Python 3.11 it takes the class of an enum long
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Flow:
     """The scheduling state of one owner in one class.
@@ -162,7 +165,7 @@ class Flow:
     queues: dict[Want, deque[Ticket]] = field(default_factory=dict)
     n_wait: int = 0
     leases: list[Lease] = field(default_factory=list)
-    where: Where = Where.NONE
+    where: Where = _OUTSIDE
     gap_s: float | None = None
     last_grant: float | None = None
     booked: float = 0.0
@@ -176,8 +179,7 @@ class Flow:
     @property
     def capped(self) -> bool:
         """Whether the owner already has as many calls running as it may."""
-        owner = self.owner
-        return owner.n_run >= owner.max_running > 0
+        return self.owner.n_run >= self.owner.max_running > 0
 
     def push(self, ticket: Ticket) -> None:
         """Queues a ticket by age: a returned one stands before everything younger."""
@@ -251,20 +253,20 @@ class Ring:
     def enter(self, flow: Flow, quantum: float) -> None:
         """Puts a flow that was idle into NEW, with one quantum."""
         self.give(flow, quantum)
-        flow.where = Where.NEW
+        flow.where = _NEW
         self.new[flow] = None
 
     def leave(self, flow: Flow) -> None:
         """Takes a flow out; its balance is forgotten, so it must not be in debt while anybody waits."""
-        (self.new if flow.where is Where.NEW else self.old).pop(flow)
-        flow.where = Where.NONE
+        (self.new if flow.where is _NEW else self.old).pop(flow)
+        flow.where = _OUTSIDE
         flow.deficit = 0.0
 
     def to_back(self, flow: Flow) -> None:
         """Moves a flow to the end of OLD, also from NEW."""
-        if flow.where is Where.NEW:
+        if flow.where is _NEW:
             del self.new[flow]
-            flow.where = Where.OLD
+            flow.where = _OLD
             self.old[flow] = None
         else:
             self.old.move_to_end(flow)
@@ -285,7 +287,7 @@ class Ring:
 
     def granted(self, flow: Flow, quantum: float) -> None:
         """Moves a flow after a grant: in NEW the flows take turns."""
-        if flow.where is not Where.NEW:
+        if flow.where is not _NEW:
             return
         if not flow.n_wait:
             self.retire(flow, quantum)
@@ -323,16 +325,14 @@ class Ring:
 
     def _pass_idle(self, flow: Flow, quantum: float) -> int:
         """Passes a flow that waits for nothing; returns 1 when it was skipped, 0 when the ring changed."""
-        if flow.where is Where.NEW:
+        if flow.where is _NEW:
             self.retire(flow, quantum)
             return 0
         if flow.deficit < 0:
             flow.deficit = min(0.0, flow.deficit + quantum * flow.owner.weight)
-            gone = flow.deficit == 0 and not flow.leases
         else:
             flow.deficit = 0.0  # credit is never kept
-            gone = not flow.leases
-        if gone:
+        if flow.deficit == 0 and not flow.leases:
             self.leave(flow)
             return 0
         self.to_back(flow)

@@ -12,6 +12,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import cast
 
 import msgspec
 from msgspec import Raw
@@ -90,17 +91,17 @@ class _Opener:
         self._decoder = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=self._note)
 
     def open(self, text: bytes | Raw) -> tuple[dict[str, Raw], list[str]]:
-        """Returns the members, and every name in the order of the text."""
+        """Returns the members, which are right if no name is there twice, and every name in order."""
         names = self._names = []
-        found = self._decoder.decode(text)
-        return dict(found.items()), names
+        values = self._decoder.decode(text).values()
+        return dict(zip(names, values, strict=False)), names  # names of Python's own type are found faster
 
     def _note(self, _type: type, text: object) -> _Name:
         if len(self._names) == NAMES_MAX:
             raise InvalidRequest(f"An object has too many fields; the limit here is {NAMES_MAX}.")
-        name = _Name(text)
+        name = cast("str", text)
         self._names.append(name)
-        return name
+        return _Name(name)
 
 
 _OPENER = _Opener()

@@ -59,6 +59,9 @@ class Framing(StrEnum):
     SSE = "sse"  # events that end in a blank line
 
 
+_SINGLE = Framing.SINGLE  # looked up once: up to Python 3.11 it takes the class of an enum long
+
+
 class Intent(StrEnum):
     """What a queued call really asks for (Ollama loads and unloads through the generation routes)."""
 
@@ -172,7 +175,7 @@ class Call(Struct, frozen=True, kw_only=True):
     @property
     def streaming(self) -> bool:
         """Whether the answer is a stream of records."""
-        return self.framing is not Framing.SINGLE
+        return self.framing is not _SINGLE
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -220,6 +220,8 @@ class HttpExchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Judges an end of the connection that came before the end of the message."""
         self._transport = None
+        if self._consumer is None:  # it was closed from here
+            return
         if self._head_bytes >= 0:
             self._fail(Outcome.UPSTREAM_RESET, "closed the connection without an answer")
         elif exc is not None and not isinstance(exc, OSError):  # a callback of ours raised
@@ -228,7 +230,7 @@ class HttpExchange(asyncio.Protocol):
             self._fail(Outcome.UPSTREAM_RESET, "broke the connection off in the middle of the answer")
         elif self._answer.framed:
             self._fail(Outcome.UPSTREAM_TRUNCATED, "stopped in the middle of the answer")
-        elif self._consumer is not None:
+        else:
             self._consumer.end(framed=False)
         self.abort()
 

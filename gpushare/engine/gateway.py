@@ -10,7 +10,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from msgspec import structs
@@ -172,8 +172,16 @@ class Gateway:
     # --- the steps -------------------------------------------------------------------------------------
 
     def _begin(self, call: Call, who: Principal, *, request_id: str, tool: str) -> LiveCall:
-        live = LiveCall(call=call, who=who, request_id=request_id, tool=tool, began=self._clock())
-        live.admitted = call.endpoint.kind is Kind.ADMIN  # what changes the model store is always logged
+        kind = call.endpoint.kind
+        live = LiveCall(
+            call=call,
+            who=who,
+            request_id=request_id,
+            tool=tool,
+            began=self._clock(),
+            tried=call.model if kind is Kind.QUEUED else "",
+            admitted=kind is Kind.ADMIN,  # what changes the model store is always logged
+        )
         self.live[request_id] = live
         if live.admitted:
             self._note_admission(live)
@@ -275,7 +283,7 @@ class Gateway:
         sink.finish()
         return RelayEnd(outcome=Outcome.OK, status=status)
 
-    def _headers(self, live: LiveCall) -> Mapping[str, str]:
+    def _headers(self, live: LiveCall) -> dict[str, str]:
         headers = answer_headers(live.request_id)
         if live.lease is not None:
             headers["X-Gpushare-Waited"] = f"{live.lease.waited_s:.1f}"
@@ -288,20 +296,20 @@ class Gateway:
         dead one.
         """
         ollama, server = self.config.ollama, self.config.server
-        stall = {"write_stall_s": server.write_stall, "finish_s": server.finish_timeout}
+        first_byte_s = idle_s = total_s = 0.0  # a download may take hours, and is silent while it checks
         kind = call.endpoint.kind
-        if kind is Kind.PASSED:
-            limit = LIST_TIMEOUT_S if call.endpoint.method != "POST" else FACTS_TIMEOUT_S
-            return Deadlines(first_byte_s=limit, idle_s=limit, total_s=0.0, **stall)
-        if kind is not Kind.QUEUED:  # a download may take hours and is silent while it checks what it has
-            return Deadlines(first_byte_s=0.0, idle_s=0.0, total_s=0.0, **stall)
-        if not call.streaming:
-            return Deadlines(first_byte_s=0.0, idle_s=0.0, total_s=ollama.total_timeout, **stall)
+        if kind is Kind.QUEUED:
+            total_s = ollama.total_timeout
+            if call.streaming:
+                first_byte_s, idle_s = ollama.first_byte_timeout, ollama.idle_timeout
+        elif kind is Kind.PASSED:
+            first_byte_s = idle_s = LIST_TIMEOUT_S if call.endpoint.method != "POST" else FACTS_TIMEOUT_S
         return Deadlines(
-            first_byte_s=ollama.first_byte_timeout,
-            idle_s=ollama.idle_timeout,
-            total_s=ollama.total_timeout,
-            **stall,
+            first_byte_s=first_byte_s,
+            idle_s=idle_s,
+            total_s=total_s,
+            write_stall_s=server.write_stall,
+            finish_s=server.finish_timeout,
         )
 
     def _sooner(self, live: LiveCall, limits: Deadlines) -> Deadlines:

@@ -106,21 +106,6 @@ class HeldSlot:
         """Whether the model was not resident at the grant."""
         return self.held.swap
 
-    @property
-    def load_s(self) -> float | None:
-        """Seconds its model took to load; None if it was there, or the load counts for another call."""
-        return self.held.load_s
-
-    @property
-    def energy_j(self) -> float | None:
-        """Joules used; final once settled, None where nobody measured them."""
-        return self.held.energy_j
-
-    @property
-    def slot_s(self) -> float:
-        """Slot-seconds charged; final once settled."""
-        return self.held.charged
-
     def sent(self) -> None:
         """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
         grant = self.held

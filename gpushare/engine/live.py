@@ -6,7 +6,7 @@ Called by: ``engine.gateway``, which owns it; the status page reads it.
 from msgspec import Struct
 
 from gpushare.core.errors import GpushareError
-from gpushare.core.model import Call, Kind, Outcome, Phase, Principal, Record, Usage
+from gpushare.core.model import Call, Outcome, Phase, Principal, Record, Usage
 from gpushare.engine.held import HeldSlot
 from gpushare.engine.relay import Relay
 
@@ -15,6 +15,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
     """One call while it lives: what the status page shows of it and what its record is made from.
 
     Fits ``engine.ports.Progress``: the relay tells it how far the answer has come, and it tells the slot.
+    ``tried`` is the model Ollama has to run for it; empty where it only tells facts or changes the store.
     """
 
     call: Call
@@ -22,6 +23,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
     request_id: str
     tool: str
     began: float
+    tried: str = ""
     phase: Phase = Phase.REQUEST
     outcome: Outcome | None = None
     status: int = 0
@@ -36,11 +38,6 @@ class LiveCall(Struct, eq=False, kw_only=True):
     cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
     sent_away: bool = False  # Ollama was too busy for it once
     let_on: bool = False  # by the breakers, which wait to hear how it ended
-
-    @property
-    def tried(self) -> str:
-        """The model that Ollama has to run for it; empty where it only tells facts or changes the store."""
-        return self.call.model if self.call.endpoint.kind is Kind.QUEUED else ""
 
     def sent(self) -> None:
         """The request is on its way."""
@@ -62,17 +59,18 @@ class LiveCall(Struct, eq=False, kw_only=True):
 
     def record(self, now: float, wall: float) -> Record:
         """Returns the final facts of the call."""
-        lease, relay = self.lease, self.relay
+        who, usage, relay = self.who, self.usage, self.relay
+        grant = self.lease.held if self.lease is not None else None
         return Record(
             request_id=self.request_id,
-            key_id=self.who.key_id,
-            owner=self.who.owner,
-            person=self.who.name,
+            key_id=who.key_id,
+            owner=who.owner,
+            person=who.name,
             tool=self.tool,
-            api=self.call.dialect,
+            api=self.call.endpoint.dialect,
             route=self.call.endpoint.path,
             model=self.call.model,
-            service=self.who.service,
+            service=who.service,
             phase=self.phase,
             outcome=self.outcome or Outcome.INTERNAL_ERROR,
             status=self.status,
@@ -81,23 +79,23 @@ class LiveCall(Struct, eq=False, kw_only=True):
             connect_s=self.connect_s,
             first_s=self.first_s,
             total_s=now - self.began,
-            slot_s=lease.slot_s if lease else 0.0,
+            slot_s=grant.charged if grant is not None else 0.0,
             load_s=self.load_s,
-            input_tokens=self.usage.input_tokens,
-            output_tokens=self.usage.output_tokens,
-            records=relay.records if relay else 0,
-            bytes_out=relay.bytes_out if relay else 0,
-            swap=lease.swap if lease else False,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            records=relay.records if relay is not None else 0,
+            bytes_out=relay.bytes_out if relay is not None else 0,
+            swap=grant.swap if grant is not None else False,
             delivered=self.delivered,
-            suspect=self.usage.suspect,
-            energy_j=lease.energy_j if lease else None,
+            suspect=usage.suspect,
+            energy_j=grant.energy_j if grant is not None else None,
             admitted=self.admitted,
         )
 
     @property
     def load_s(self) -> float | None:
         """Seconds in which the model was loaded, as Ollama says or else as seen; None if it was there."""
-        seen_s = self.lease.load_s if self.lease else None
+        seen_s = self.lease.held.load_s if self.lease is not None else None
         return seen_s if seen_s is None or self.usage.load_s is None else self.usage.load_s
 
     def _waited_s(self, now: float) -> float | None:

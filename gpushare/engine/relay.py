@@ -73,7 +73,7 @@ class Relay:
     """Carries one answer; made for one ``run``.
 
     Args:
-        headers: what every answer of ours carries, besides what comes from Ollama.
+        headers: what every answer of ours carries; what comes from Ollama is added to it.
         progress: told how far the answer has come.
 
     Attributes:
@@ -86,17 +86,17 @@ class Relay:
         call: Call,
         sink: Sink,
         request_id: str,
-        headers: Mapping[str, str],
+        headers: dict[str, str],
         deadlines: Deadlines,
         progress: Progress,
     ) -> None:
         self._call = call
         self._sink = sink
         self._request_id = request_id
-        self._headers = dict(headers)
+        self._headers = headers
         self._finish_s = deadlines.finish_s
         self._progress = progress
-        streaming = call.streaming
+        self._streaming = streaming = call.streaming
         self._cutter = RecordCutter(call.framing) if streaming else None
         self._tap = UsageTap(call.endpoint.path, call.framing)
         self._held: bytearray | None = None if streaming else bytearray()
@@ -165,7 +165,7 @@ class Relay:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Judges the status and the headers; nothing is sent before the body begins."""
         self._status = status
-        if not self._call.streaming:  # a stream may get a record more, or one less
+        if not self._streaming:  # a stream may get a record more, or one less
             self._content_length = headers.get("content-length")
         if status >= 400:
             self._held = bytearray()
@@ -195,7 +195,7 @@ class Relay:
         """Judges a message that ended without breaking."""
         if self._status >= 400:
             self._end_refusal()
-        elif self._call.streaming:
+        elif self._streaming:
             self._end_stream(framed=framed)
         else:
             self._end_document(framed=framed)
@@ -358,14 +358,14 @@ class Relay:
 
     def _break(self, error: GpushareError) -> None:
         """Ends an answer with an error: a status if nothing is out, else a record, unless Ollama sent one."""
-        if self._call.streaming and self._tap.failed():
+        if self._streaming and self._tap.failed():
             self._finish(Outcome.UPSTREAM_ERROR)
             return
         if not self._decide(error.outcome):
             return
         if not self._sink.started:
             self._error = error
-        elif self._call.streaming and not isinstance(error, ClientSlow):
+        elif self._streaming and not isinstance(error, ClientSlow):
             call = self._call
             self._sink.write(render_event(error, call.dialect, call.framing, request_id=self._request_id))
             self._sink.finish()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from itertools import chain
 from os import urandom
 
 from aiohttp import web
@@ -56,19 +55,15 @@ def raw_head(status: int, headers: Mapping[str, str]) -> bytes:
     Raises:
         ValueError: a header that would not stay one header.
     """
-    words = tuple(chain.from_iterable(headers.items()))
-    if not "".join(words).isprintable():
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    if not "".join(fields).isprintable():
         raise ValueError("a response header holds a control character")
-    fields = _FIELD * len(headers) % words  # one step for all of them
-    return f"{_status_line(status)}{fields}{_constants(int(time.time()))}".encode()
-
-
-_FIELD = "%s: %s\r\n"
+    return "\r\n".join((_status_line(status), *fields, _constants(int(time.time())))).encode()
 
 
 @lru_cache(maxsize=64)
 def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n"
+    return f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"
 
 
 @lru_cache(maxsize=1)

@@ -13,11 +13,11 @@ from gpushare.core.credentials import KEY_HEADERS, find_key
 from gpushare.core.errors import KeyProblem
 from gpushare.core.hosts import forwarded_address, is_trusted, same_origin
 from gpushare.core.model import Principal
-from gpushare.web.parts import PARTS, PRINCIPAL, TARGET
+from gpushare.web.parts import PARTS, PRINCIPAL, TARGET, Parts
 from gpushare.web.transport import key_accepted
 
 
-def identify(request: web.Request) -> Principal | None:
+def identify(request: web.Request, parts: Parts) -> Principal | None:
     """Returns whose key the request carries, None when it carries none; the middleware does it once.
 
     Raises:
@@ -25,7 +25,6 @@ def identify(request: web.Request) -> Principal | None:
         KeyProblem: the key is not valid.
         TooManyBadKeys: too many wrong keys from this address.
     """
-    parts = request.app[PARTS]
     headers = request.headers
     others = [value for name in KEY_HEADERS for value in headers.getall(name, ())]
     secret = find_key(headers.getall(hdrs.AUTHORIZATION, ()), others, request[TARGET].key)

@@ -44,13 +44,13 @@ def dispatch(request: web.Request) -> Awaitable[web.StreamResponse]:
     endpoint, upstream_target = find_endpoint(request.method, target.path, query=target.query)
     if endpoint.kind is Kind.LIVE:
         return _answer(alive())
-    who = authenticate(request, endpoint)
+    who = authenticate(request, parts, endpoint)
     _check_role(parts, who, endpoint)
     if parts.draining:
         raise parts.slots.closing_down()
     if endpoint.upload:
-        return _upload(request, endpoint, upstream_target, who)
-    return _call(request, endpoint, upstream_target, who)
+        return _upload(request, parts, endpoint, upstream_target, who)
+    return _call(request, parts, endpoint, upstream_target, who)
 
 
 async def unlisted(request: web.Request) -> web.StreamResponse:
@@ -67,7 +67,7 @@ def alive() -> web.Response:
     return web.Response(text="Ollama is running")
 
 
-def authenticate(request: web.Request, endpoint: Endpoint) -> Principal:
+def authenticate(request: web.Request, parts: Parts, endpoint: Endpoint) -> Principal:
     """Returns who is calling, ``ANONYMOUS`` where no key is needed and none came.
 
     Raises:
@@ -75,7 +75,7 @@ def authenticate(request: web.Request, endpoint: Endpoint) -> Principal:
     """
     who: Principal | None = request.get(PRINCIPAL)
     if who is None:
-        if request.app[PARTS].config.auth.anonymous_models and endpoint.anonymous:
+        if parts.config.auth.anonymous_models and endpoint.anonymous:
             return ANONYMOUS
         raise KeyMissing(base_url(request))
     return who
@@ -89,10 +89,10 @@ def _check_role(parts: Parts, who: Principal, endpoint: Endpoint) -> None:
 
 
 async def _call(
-    request: web.Request, endpoint: Endpoint, upstream_target: str, who: Principal
+    request: web.Request, parts: Parts, endpoint: Endpoint, upstream_target: str, who: Principal
 ) -> web.StreamResponse:
     """Reads the body, classifies it and hands the call to the gateway."""
-    parts, headers = request.app[PARTS], request.headers
+    headers = request.headers
     limit = parts.config.server.max_body if endpoint.kind is Kind.QUEUED else SMALL_BODY_BYTES
     declared = request.content_length
     if declared is not None and declared > limit:
@@ -150,10 +150,9 @@ def _max_wait(asked: str | None, default_s: float) -> float:
 
 
 async def _upload(
-    request: web.Request, endpoint: Endpoint, upstream_target: str, who: Principal
+    request: web.Request, parts: Parts, endpoint: Endpoint, upstream_target: str, who: Principal
 ) -> web.StreamResponse:
     """Streams a model file; it may hold tens of gigabytes, so it is never collected."""
-    parts = request.app[PARTS]
     call = Call(
         endpoint=endpoint,
         target=upstream_target,

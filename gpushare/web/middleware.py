@@ -129,7 +129,7 @@ def _guard(request: web.Request, parts: Parts) -> web.Response | None:
         OriginDenied: a page of another site asks.
     """
     headers = request.headers
-    who, host = identify(request), headers.get(hdrs.HOST, "")
+    who, host = identify(request, parts), headers.get(hdrs.HOST, "")
     if host_name(host) is None:  # with a key too: pages show it
         raise MalformedRequest("Host")
     if who is None and not host_allowed(host, parts.own_names):

@@ -47,7 +47,6 @@ LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped, so that the client gets to read the refusal."""
 BACKLOG_HIGH_BYTES = 256 * 1024
 BACKLOG_LOW_BYTES = 64 * 1024
-LAST_ON_LINE = (hdrs.TRANSFER_ENCODING, hdrs.UPGRADE)
 
 _log = logging.getLogger("gpushare.connections")
 
@@ -329,7 +328,8 @@ class ClientConnection(RequestHandler):
         None may follow chunks: the parser takes their last trailer field for a header of the next request.
         None may follow an upgrade, taken or not: the parser drops or holds back what came behind it.
         """
-        if request.version != HttpVersion11 or any(name in request.headers for name in LAST_ON_LINE):
+        headers = request.headers
+        if request.version != HttpVersion11 or hdrs.TRANSFER_ENCODING in headers or hdrs.UPGRADE in headers:
             return False
         unsettled = self._close or self._force_close or self.expects_100
         return request.content.is_eof() and not unsettled
@@ -379,7 +379,7 @@ class ClientConnection(RequestHandler):
 
 def connection_of(request: web.BaseRequest) -> ClientConnection:
     """Returns the connection a request came on."""
-    return cast("ClientConnection", request.protocol)
+    return cast("ClientConnection", request._protocol)  # noqa: SLF001 - several times a call
 
 
 def _check_head(request: web.Request) -> None:

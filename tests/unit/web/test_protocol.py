@@ -689,6 +689,11 @@ def names_in(owner: type, method: str) -> set[str]:
     return set(getattr(owner, method).__code__.co_names)
 
 
+def test_a_request_knows_its_connection() -> None:
+    """The library keeps the connection in the attribute that is read."""
+    assert "_protocol" in web.BaseRequest.protocol.fget.__code__.co_names  # type: ignore[attr-defined]
+
+
 def test_a_request_knows_its_application_by_its_match() -> None:
     """The library finds the application, and prepares answers, through the attribute that is set."""
     assert "_match_info" in web.Request.ATTRS
