@@ -45,6 +45,7 @@ from gpushare.web.connections import make_listener
 from gpushare.web.parts import Parts
 
 GPU_PATIENCE_S = 6.0
+LEDGER_AGAIN_S = 3600.0
 SERVICE, SOCKET = "gpushare.service", "gpushare.socket"
 SERVICE_FACTS = (
     "ActiveState",
@@ -64,7 +65,7 @@ class Subject:
 
     ``source`` tells where the settings come from.  ``key`` is a person's, to ask with at
     ``server.public_url``; empty for none, None to leave that address alone.  ``gpu`` is what a running server
-    has read, None to ask the driver.
+    has read, None to ask the driver; ``ledger`` what it has found of it lately, None to read it through.
     """
 
     config: Config
@@ -72,26 +73,44 @@ class Subject:
     key_file: KeyFile
     key: str | None = None
     gpu: GpuReport | None = None
+    ledger: Ledger | None = None
 
 
-async def examine_running(parts: Parts, key_file: KeyFile) -> Report:
-    """Examines the server that this process is; not at its public address, for which it has no key."""
-    view = parts.gpus.view if parts.gpus else None
-    seen = None if view is None else GpuReport(readings=view.readings, error=view.note)
-    subject = Subject(
-        config=parts.config,
-        source="as this server runs",
-        key_file=KeyFile(key_file.path.parent),  # one of its own: loading notes what was seen
-        gpu=seen,
-    )
-    ollama = parts.monitor.view
-    running = Running(
-        breaker=ollama.breaker,
-        failing=ollama.failing,
-        ledger=parts.ledger.state,
-        rejected=parts.config_rejected,
-    )
-    return examine(replace(await examination(subject), running=running))
+class SelfExamination:
+    """Examines the server that this process is; not at its public address, for which it has no key.
+
+    A ledger that was whole is not read through again within the hour: one of some years has a gigabyte.
+    """
+
+    def __init__(self, parts: Parts, key_file: KeyFile) -> None:
+        self._parts = parts
+        self._folder = key_file.path.parent
+        self._whole: Ledger | None = None
+        self._whole_at = 0.0
+
+    async def report(self) -> Report:
+        """Returns what is found now."""
+        parts, now = self._parts, time.monotonic()
+        view = parts.gpus.view if parts.gpus else None
+        recent = self._whole if now - self._whole_at < LEDGER_AGAIN_S else None
+        subject = Subject(
+            config=parts.config,
+            source="as this server runs",
+            key_file=KeyFile(self._folder),  # one of its own: loading notes what was seen
+            gpu=None if view is None else GpuReport(readings=view.readings, error=view.note),
+            ledger=recent,
+        )
+        facts = await examination(subject)
+        if recent is None:
+            self._whole, self._whole_at = facts.ledger if facts.ledger.size else None, now
+        ollama = parts.monitor.view
+        running = Running(
+            breaker=ollama.breaker,
+            failing=ollama.failing,
+            ledger=parts.ledger.state,
+            rejected=parts.config_rejected,
+        )
+        return examine(replace(facts, running=running))
 
 
 async def examination(subject: Subject) -> Facts:
@@ -102,7 +121,7 @@ async def examination(subject: Subject) -> Facts:
         gpu = tasks.create_task(_gpu(subject))
         front = tasks.create_task(asyncio.to_thread(_front, config, subject.key))
         keys = tasks.create_task(asyncio.to_thread(_keys, subject.key_file))
-        ledger = tasks.create_task(asyncio.to_thread(_ledger, folder / LEDGER))
+        ledger = tasks.create_task(asyncio.to_thread(_ledger, folder / LEDGER, subject.ledger))
         machine = tasks.create_task(asyncio.to_thread(_machine, config, folder))
     return Facts(
         config=config,
@@ -259,13 +278,14 @@ def _keys(key_file: KeyFile) -> Keys:
     return Keys(people=len(ring.owners(now)), admins=len(admins))
 
 
-def _ledger(path: Path) -> Ledger:
+def _ledger(path: Path, known: Ledger | None) -> Ledger:
     found = Ledger(path=str(path))
     try:
         if not path.exists():
             return found
         size = path.stat().st_size
-        check(path)
+        if known is None:
+            check(path)
     except ConfigErrors as errors:
         return replace(found, problem=errors.problems[0])
     except LedgerUnavailable as error:

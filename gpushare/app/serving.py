@@ -17,7 +17,7 @@ import structlog
 
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
 from gpushare.app.disk import watch_disk
-from gpushare.app.examination import examine_running
+from gpushare.app.examination import SelfExamination
 from gpushare.app.keys import KeyKeeper, watch_keys
 from gpushare.app.life import Life
 from gpushare.core.config import Config
@@ -122,7 +122,7 @@ async def running(
     parts = build_parts(config, key_file.load(), ollama, key_file.path.parent, life)
     parts.sessions = Sessions(_session_secret(config, key_file.path.parent))
     parts.key_store = KeyKeeper(parts, key_file)
-    parts.examiner = Examiner(lambda: examine_running(parts, key_file), parts.monotonic)
+    parts.examiner = Examiner(SelfExamination(parts, key_file).report, parts.monotonic)
     life.tasks.append(parts.examiner.run)
     life.tasks.append(lambda: watch_keys(parts, key_file))
     life.tasks.append(lambda: watch_disk(parts, key_file.path.parent))

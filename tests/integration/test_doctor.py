@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
+from gpushare.app import examination
 from gpushare.core.doctor import Level, Report
+from gpushare.core.problems import ConfigErrors, Problem
 from tests.conformance.tools import know_models
 from tests.examined import about, doctor
 from tests.harness import Gate
@@ -50,3 +54,27 @@ async def test_from_within(gate: Gate) -> None:
     assert found.keys() >= USUAL
     assert "proxy" not in found
     assert found["config"].startswith("as this server runs, ")
+
+
+async def test_a_ledger_that_was_whole_is_not_read_through_every_minute(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be large; one that was not whole is looked at again each time, so that a remedy is seen."""
+    checked: list[Path] = []
+    damaged = [True]
+
+    def check(path: Path) -> None:
+        checked.append(path)
+        if damaged:
+            raise ConfigErrors((Problem(source=str(path), message="is damaged"),))
+
+    monkeypatch.setattr(examination, "check", check)
+    own = examination.SelfExamination(gate.parts, gate.key_file)
+    assert [one.level for one in about("ledger", await own.report())] == [Level.FAIL]
+    damaged.clear()
+    for _ in range(3):
+        assert [one.level for one in about("ledger", await own.report())] == [Level.OK]
+    assert len(checked) == 2
+    monkeypatch.setattr(examination, "LEDGER_AGAIN_S", 0.0)
+    await own.report()
+    assert len(checked) == 3
