@@ -115,7 +115,7 @@ def test_what_has_grown_or_leaked_is_named() -> None:
         descriptors=9,
         threads=5,
         tasks=3,
-        objects=1,
+        blocks=1,
         granted=7,
         released=7,
         held=0,

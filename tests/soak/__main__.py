@@ -35,7 +35,7 @@ def report(found: Findings) -> None:
     say(f"ends of the gateway: {dict(found.ends)}; steps: {dict(found.steps)}")
     say(f"slots leaked: {found.leaked}, of {sum(rests[-1].granted for rests in found.rests)} granted at rest")
     say(f"rows lost: {len(found.lost)}; in the last {MOMENT_S} s of a life {young}, up to {oldest_s:.2f} s")
-    for name in ("descriptors", "threads", "tasks", "objects"):
+    for name in ("descriptors", "threads", "tasks", "blocks"):
         say(f"{name} of the last process at each rest: {[getattr(rest, name) for rest in last]}")
     peak = last[-1].peak_bytes / 2**20
     say(f"its memory in MiB: {[round(rest.memory_bytes / 2**20, 1) for rest in last]}, at most {peak:.1f}")

@@ -286,8 +286,8 @@ def judge(findings: Findings) -> list[str]:
 
 
 def growth_bytes(rests: list[Rest]) -> int:
-    """Returns how much a process has grown since it was warm: at its second rest."""
-    return rests[-1].memory_bytes - rests[min(1, len(rests) - 1)].memory_bytes
+    """Returns how much a process has grown since it was warm: in the second half of its life."""
+    return rests[-1].memory_bytes - rests[len(rests) // 2].memory_bytes
 
 
 STEPS: dict[str, tuple[Callable[[Soak], Awaitable[None]], int]] = {
