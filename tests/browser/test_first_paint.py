@@ -90,6 +90,15 @@ async def test_a_key_is_replaced(gate: Gate, visit: Visit) -> None:
     assert new not in await page.content()
 
 
+async def test_a_key_is_seen_whole(visit: Visit) -> None:
+    """What is shown once is not cut off, on the narrowest screen either."""
+    page = await visit("/me", who="alice", viewport={"width": 320, "height": 640})
+    await page.get_by_role("button", name="New key").click()
+    field = page.get_by_label("Your key, to copy")
+    hidden = "field => [field.scrollHeight - field.clientHeight, field.scrollWidth - field.clientWidth]"
+    assert await field.evaluate(hidden) == [0, 0]
+
+
 async def test_a_link_is_opened_once(gate: Gate, visit: Visit) -> None:
     """It shows a key, signs the browser in, and is used up for the next one."""
     gate.key_file.edit(lambda ring: offered(ring, key_id(gate.keys["bob"]), TOKEN, datetime.now(UTC)))

@@ -61,7 +61,7 @@ class MessagePage(Page):
 
     heading: str
     message: str
-    way: tuple[str, str] = ("/status", "Status")
+    way: tuple[str, str] = ("/status", "Status page")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,8 +119,12 @@ class GpuPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsPart:
-    """The models in memory; how many were loaded in the last 24 hours, and how often with another context."""
+    """The models in memory, if that is ``known``.
 
+    ``swaps`` is how many were loaded in the last 24 hours, ``reloads`` how often with another context.
+    """
+
+    known: bool
     models: tuple[Model, ...]
     swaps: int
     reloads: int
@@ -248,7 +252,12 @@ def _gpu(look: Look, _audience: Audience) -> GpuPart | None:
 
 def _models(look: Look, audience: Audience) -> ModelsPart:
     day = look.showing.picture.day
-    return ModelsPart(models=look.showing.models(audience), swaps=day.swaps, reloads=day.reloads)
+    return ModelsPart(
+        known=look.showing.ollama.up is True,
+        models=look.showing.models(audience),
+        swaps=day.swaps,
+        reloads=day.reloads,
+    )
 
 
 def _day(look: Look, audience: Audience) -> DayPart | None:

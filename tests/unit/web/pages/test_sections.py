@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -150,6 +151,15 @@ async def test_empty_memory_and_day_say_so(site: Site) -> None:
     assert "No requests in the last 24 hours. Connect a tool" in await seen(site, "day")
 
 
+@pytest.mark.parametrize("changed", [{"up": False}, {"since": None}], ids=str)
+async def test_memory_that_nobody_knows_is_not_empty(site: Site, changed: dict[str, Any]) -> None:
+    """While Ollama does not answer, or has not been asked yet, nothing is said of its memory."""
+    site.parts.monitor.view = replace(site.parts.monitor.view, loaded=(), **changed)
+    shown = await seen(site, "models")
+    assert "Not known while Ollama does not answer." in shown
+    assert "No model" not in shown
+
+
 async def test_models_tell_size_context_and_end(site: Site) -> None:
     """Each number has its unit where there is no head of the column; a model that does not fit says so."""
     now = site.parts.wall(site.parts.monotonic())
@@ -165,8 +175,8 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
     ]
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=tuple(rows))
     shown = await seen(site, "models")
-    assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads in 29 min" in shown
-    assert "kept:7b 18.6 GB 32 768 tokens unloads not by itself" in shown
+    assert "half:70b 9.3 GB 50 % on the GPU context 32 768 tokens unloads in 29 min" in shown
+    assert "kept:7b 18.6 GB context 32 768 tokens unloads not by itself" in shown
     assert "Swaps" not in shown
     site.parts.stats.record(msgspec.structs.replace(records.CALL, swap=True, ended_at=now))
     assert (await seen(site, "models", "")).endswith("Swaps in the last 24 hours: 1")
@@ -177,8 +187,8 @@ async def test_models_tell_size_context_and_end(site: Site) -> None:
     odd = replace_model(rows[0], expires=end), replace_model(rows[1], expires=None)
     site.parts.monitor.view = site.parts.monitor.view.changed(loaded=odd)
     shown = await seen(site, "models")
-    assert "half:70b 9.3 GB 50 % on the GPU 32 768 tokens unloads not by itself" in shown
-    assert "kept:7b 18.6 GB 32 768 tokens Swaps" in shown
+    assert "half:70b 9.3 GB 50 % on the GPU context 32 768 tokens unloads not by itself" in shown
+    assert "kept:7b 18.6 GB context 32 768 tokens Swaps" in shown
 
 
 def replace_model(row: ResidentModel, **fields: object) -> ResidentModel:
@@ -197,8 +207,8 @@ async def test_many_people_are_summed_up(site: Site) -> None:
         )
     shown = await seen(site, "day")
     assert [f"p{number:02} " in shown for number in (14, 7, 6)] == [True, True, False]
-    assert "alice (you) 1 min 1 % 1 request" in shown
-    assert "5 others 20 min 19 % 5 requests" in shown
+    assert "alice (you) 1 min of GPU time 1 % of all 1 request" in shown
+    assert "5 others 20 min of GPU time 19 % of all 5 requests" in shown
 
 
 async def test_a_little_is_not_nothing(site: Site) -> None:
@@ -209,7 +219,7 @@ async def test_a_little_is_not_nothing(site: Site) -> None:
             records.CALL, owner=site.owners[who], person=who, slot_s=slot_s, ended_at=now
         )
         site.parts.stats.record(done)
-    assert "alice (you) under 1 s 1 % 1 request" in await seen(site, "day")
+    assert "alice (you) under 1 s of GPU time 1 % of all 1 request" in await seen(site, "day")
 
 
 async def test_the_last_day_is_drawn(site: Site) -> None:
