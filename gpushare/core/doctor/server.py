@@ -68,6 +68,8 @@ def door(facts: Facts) -> Iterator[Finding]:
     elif found.refused:
         remedy = "set server.listen to an address of this machine, with a port from 1024 on"
         yield fail("port", f"nobody can listen on {where} ({found.refused})", remedy)
+    elif facts.running is not None:
+        yield ok("port", f"nobody listens on {where}: this server was started with another address")
     else:
         yield ok("port", f"{where} is free: gpushare does not run")
 

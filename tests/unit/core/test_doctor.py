@@ -133,6 +133,17 @@ def test_what_a_server_knows_of_itself(running: Running, level: str, subject: st
     assert found.fix
 
 
+def test_a_server_does_not_say_that_it_does_not_run() -> None:
+    """It may listen elsewhere than its settings say; from outside nobody can know that."""
+    free = Door(where=LISTEN)
+    assert the("port", facts(door=free))[1] == f"{LISTEN} is free: gpushare does not run"
+    level, text, _ = the("port", facts(door=free, running=WELL))
+    assert (level, text) == (
+        "ok",
+        f"nobody listens on {LISTEN}: this server was started with another address",
+    )
+
+
 def test_all_is_well() -> None:
     """One line for each subject, as people have seen them in the documents."""
     found = examine(facts())
