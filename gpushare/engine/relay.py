@@ -367,7 +367,7 @@ class Relay:
             self._error = error
         elif self._streaming and not isinstance(error, ClientSlow):
             call = self._call
-            self._sink.write(render_event(error, call.dialect, call.framing, request_id=self._request_id))
+            self._sink.write(render_event(error, call.endpoint, call.framing, request_id=self._request_id))
             self._sink.finish()
         else:
             self._delivered = False

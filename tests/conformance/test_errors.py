@@ -130,7 +130,7 @@ async def test_ollama_python_raises_on_a_broken_stream(gate: Gate) -> None:
 
 
 @pytest.mark.case(43)
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 @pytest.mark.parametrize("fault", [FaultKind.RESET, FaultKind.CLOSE])
 async def test_an_openai_stream_that_breaks_ends_with_an_error(
     gate: Gate, path: str, fault: FaultKind
@@ -140,6 +140,32 @@ async def test_an_openai_stream_that_breaks_ends_with_an_error(
     (error,) = frames(rest)
     assert rest.startswith(b"data: ")
     assert set(error["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.case(43)
+@pytest.mark.parametrize("fault", [FaultKind.RESET, FaultKind.CLOSE])
+async def test_a_responses_stream_that_breaks_ends_with_a_failed_response(
+    gate: Gate, fault: FaultKind
+) -> None:
+    """After the last whole event comes ``response.failed`` for agents, with the libraries' object in it."""
+    _, rest = await broken_stream(gate, "/v1/responses", fault)
+    assert rest.startswith(b"event: response.failed\ndata: ")
+    (event,) = frames(rest)
+    assert set(event["error"]) == {"message", "type", "param", "code"}
+    assert event["response"]["error"] == {"code": "server_error", "message": event["error"]["message"]}
+
+
+@pytest.mark.case(43)
+async def test_openai_python_raises_on_a_broken_response(gate: Gate) -> None:
+    """The library gives the events that came and then raises."""
+    received: list[Any] = []
+    async with openai.AsyncOpenAI(base_url=gate.url + "/v1", api_key=gate.keys["alice"]) as client:
+        asked = "#sim:tokens=4,fault=reset@2"
+        stream = await client.responses.create(model="m", input=asked, stream=True)
+        with pytest.raises(openai.APIError, match="Ollama"):
+            await read_into(received, stream)
+    assert received[-1].type == "response.output_text.delta"
+    assert len(calls(gate)) == 1
 
 
 @pytest.mark.case(43)

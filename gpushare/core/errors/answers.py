@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gpushare.core.errors.base import GpushareError, whole_retry_s
 from gpushare.core.errors.request import MethodNotAllowed, UnknownEndpoint
-from gpushare.core.model import Dialect, Framing
+from gpushare.core.model import Dialect, Endpoint, Framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,36 @@ def render(error: GpushareError, dialect: Dialect, *, request_id: str, hide_401:
     return Rendered(status, headers, _dump(error_object(error, dialect, request_id)))
 
 
-def render_event(error: GpushareError, dialect: Dialect, framing: Framing, *, request_id: str) -> bytes:
+def render_event(error: GpushareError, endpoint: Endpoint, framing: Framing, *, request_id: str) -> bytes:
     """Returns the error as one record of a stream that has already begun."""
-    body = _dump(error_object(error, dialect, request_id))
-    if framing is Framing.SSE:
-        named = dialect in {Dialect.ANTHROPIC, Dialect.GPUSHARE}
-        return (b"event: error\n" if named else b"") + b"data: " + body + b"\n\n"
-    return body + b"\n"
+    body = error_object(error, endpoint.dialect, request_id)
+    if framing is not Framing.SSE:
+        return _dump(body) + b"\n"
+    name = b""
+    if endpoint.path == "/v1/responses":
+        name, body = b"event: response.failed\n", _failed_response(error, body, request_id)
+    elif endpoint.dialect is Dialect.ANTHROPIC:
+        name = b"event: error\n"
+    return name + b"data: " + _dump(body) + b"\n\n"
+
+
+def _failed_response(error: GpushareError, body: Mapping[str, object], request_id: str) -> dict[str, object]:
+    """Returns the last event of a response: what agents read, and beside it the object that libraries raise.
+
+    The code is one of OpenAI's; for ``invalid_prompt`` no agent sends the request again.
+    """
+    in_vain = error.status < 500 and not error.retry
+    detail = {
+        "code": "invalid_prompt" if in_vain else "server_error",
+        "message": _sentence(error, request_id),
+    }
+    response = {"id": request_id, "object": "response", "status": "failed", "error": detail, "output": []}
+    return {"type": "response.failed", "sequence_number": 0, "response": response, **body}
 
 
 def error_object(error: GpushareError, dialect: Dialect, request_id: str) -> dict[str, object]:
     """Returns the dialect's error object, ready for JSON."""
-    # For what the person who asks cannot mend, the sentence carries the number the admin can look up.
-    message = f"{error.message} [{request_id}]" if error.status in {502, 504} else error.message
+    message = _sentence(error, request_id)
     if dialect is Dialect.OPENAI:
         return {"error": {"message": message, "type": error.openai_type, "param": None, "code": error.code}}
     if dialect is Dialect.ANTHROPIC:
@@ -59,6 +76,11 @@ def error_object(error: GpushareError, dialect: Dialect, request_id: str) -> dic
     if dialect is Dialect.GPUSHARE:
         return {"error": {"code": error.code, "message": message, "request_id": request_id}}
     return {"error": message}
+
+
+def _sentence(error: GpushareError, request_id: str) -> str:
+    """Returns the message; what the person who asks cannot mend has the number that the admin can look up."""
+    return f"{error.message} [{request_id}]" if error.status in {502, 504} else error.message
 
 
 def _retry_headers(error: GpushareError) -> dict[str, str]:

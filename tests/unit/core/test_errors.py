@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpushare.core import errors
+from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
     BadJson,
     BodyTooLarge,
@@ -264,24 +265,43 @@ def test_an_address_with_bad_keys_reads_what_its_client_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "framing", "start", "end"),
+    ("path", "framing", "start", "end"),
     [
-        (Dialect.OLLAMA, Framing.NDJSON, b'{"error":"', b'"}\n'),
-        (Dialect.OPENAI, Framing.SSE, b'data: {"error":{"message":"', b"}}\n\n"),
-        (Dialect.ANTHROPIC, Framing.SSE, b'event: error\ndata: {"type":"error",', b"}\n\n"),
-        (Dialect.GPUSHARE, Framing.SSE, b'event: error\ndata: {"error":{"code":', b"}}\n\n"),
+        ("/api/chat", Framing.NDJSON, b'{"error":"', b'"}\n'),
+        ("/v1/chat/completions", Framing.SSE, b'data: {"error":{"message":"', b"}}\n\n"),
+        ("/v1/responses", Framing.SSE, b'event: response.failed\ndata: {"type":"response.f', b"}}\n\n"),
+        ("/v1/messages", Framing.SSE, b'event: error\ndata: {"type":"error",', b"}\n\n"),
     ],
 )
-def test_errors_within_a_stream_are_one_record(
-    dialect: Dialect, framing: Framing, start: bytes, end: bytes
-) -> None:
+def test_errors_within_a_stream_are_one_record(path: str, framing: Framing, start: bytes, end: bytes) -> None:
     """After the first byte the error is a whole record of the stream's own kind, and no end mark follows."""
-    record = render_event(BadJson("A line\u2028break \u00e4\n."), dialect, framing, request_id="r_1")
+    endpoint, _ = find_endpoint("POST", path)
+    record = render_event(BadJson("A line\u2028break \u00e4\n."), endpoint, framing, request_id="r_1")
     assert record.startswith(start)
     assert record.endswith(end)
     assert record.isascii()
     assert record.count(b"\n") == end.count(b"\n") + start.count(b"\n")
     assert b"[DONE]" not in record
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OllamaBroken("broke off"), "server_error"),
+        (errors.Draining(), "server_error"),
+        (errors.Cancelled(), "invalid_prompt"),
+        (errors.KeyRevoked(), "invalid_prompt"),
+    ],
+)
+def test_a_failed_response_is_what_agents_and_libraries_read(error: GpushareError, code: str) -> None:
+    """Codex reads the error of the response, and one code ends its attempts; libraries raise the other one."""
+    endpoint, _ = find_endpoint("POST", "/v1/responses")
+    record = render_event(error, endpoint, Framing.SSE, request_id="r_1").decode()
+    event = json.loads(record.partition("data: ")[2])
+    assert event["error"] == body(error, Dialect.OPENAI)["error"]
+    assert event["type"] == "response.failed"
+    assert event["response"]["status"] == "failed"
+    assert event["response"]["error"] == {"code": code, "message": event["error"]["message"]}
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1, exclude_max=True))
