@@ -84,6 +84,7 @@ class Tool(Struct, forbid_unknown_fields=True):
     name: str
     address: str
     key: str
+    seen: str | None
     steps: list[Step]
     check: str
     quirk: str
