@@ -294,7 +294,7 @@ def test_errors_within_a_stream_are_one_record(path: str, framing: Framing, star
     ],
 )
 def test_a_failed_response_is_what_agents_and_libraries_read(error: GpushareError, code: str) -> None:
-    """Codex reads the error of the response, and one code ends its attempts; libraries raise the other one."""
+    """Codex reads the error of the response, and one code ends its attempts; libraries raise the other."""
     endpoint, _ = find_endpoint("POST", "/v1/responses")
     record = render_event(error, endpoint, Framing.SSE, request_id="r_1").decode()
     event = json.loads(record.partition("data: ")[2])
