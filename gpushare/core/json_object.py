@@ -12,7 +12,6 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import cast
 
 import msgspec
 from msgspec import Raw
@@ -96,10 +95,9 @@ class _Opener:
         values = self._decoder.decode(text).values()
         return dict(zip(names, values, strict=False)), names  # names of Python's own type are found faster
 
-    def _note(self, _type: type, text: object) -> _Name:
+    def _note(self, _type: type, name: str) -> _Name:
         if len(self._names) == NAMES_MAX:
             raise InvalidRequest(f"An object has too many fields; the limit here is {NAMES_MAX}.")
-        name = cast("str", text)
         self._names.append(name)
         return _Name(name)
 

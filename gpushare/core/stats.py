@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpushare.core.dialects import ENDPOINTS
@@ -84,8 +85,7 @@ class PersonDay:
     slot_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastCall:
+class LastCall(Struct, frozen=True, kw_only=True):
     """An owner's latest queued call that ended; ``ended_at`` in seconds since 1970."""
 
     ended_at: float

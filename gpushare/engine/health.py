@@ -104,9 +104,11 @@ class Health:
         else:
             self._models.ended(model, ok=outcome is Outcome.OK)
         if outcome in FAULTS or outcome is Outcome.OK:
-            self._told(lambda: self.breaker.ended(outcome, now))
+            before = self.breaker.door
+            self.breaker.ended(outcome, now)
+            self._heed(before)
         elif outcome is Outcome.UPSTREAM_REFUSED:
-            self._told(lambda: self.breaker.dial_failed("it cannot be reached", now))
+            self._dial_failed(now)
 
     def not_sent(self, model: str) -> None:
         """Hears that a call which was let on ended before it was on its way to Ollama."""
@@ -120,16 +122,20 @@ class Health:
 
     def probed(self, *, up: bool) -> None:
         """Hears whether a probe was answered."""
-        now, breaker = self._clock(), self.breaker
-        if not up and breaker.door is not Door.OPEN:
-            self._told(lambda: breaker.dial_failed("it cannot be reached", now))
+        now, before = self._clock(), self.breaker.door
+        if not up and before is not Door.OPEN:
+            self._dial_failed(now)
         else:
-            self._told(lambda: breaker.probed(now, up=up, jitter=self._jitter()))
+            self.breaker.probed(now, up=up, jitter=self._jitter())
+            self._heed(before)
 
-    def _told(self, tell: Callable[[], None]) -> None:
-        """Tells the breaker, and the queue if the door has moved."""
+    def _dial_failed(self, now: float) -> None:
         before = self.breaker.door
-        tell()
+        self.breaker.dial_failed("it cannot be reached", now)
+        self._heed(before)
+
+    def _heed(self, before: Door) -> None:
+        """Tells the queue if the door has moved."""
         door = self.breaker.door
         if door is before:
             return

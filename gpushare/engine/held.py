@@ -80,9 +80,8 @@ class HeldSlot:
         if self.grant is None:
             await self._slots.wait(self)
 
-    @property
     def held(self) -> Grant:
-        """The grant.
+        """Returns the grant.
 
         Raises:
             AssertionError: the call still waits.
@@ -94,21 +93,21 @@ class HeldSlot:
     @property
     def backend(self) -> str:
         """The backend's name."""
-        return self.held.backend.name
+        return self.held().backend.name
 
     @property
     def waited_s(self) -> float:
         """Seconds from admission to the grant."""
-        return self.held.t_grant - self.added
+        return self.held().t_grant - self.added
 
     @property
     def swap(self) -> bool:
         """Whether the model was not resident at the grant."""
-        return self.held.swap
+        return self.held().swap
 
     def sent(self) -> None:
         """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
-        grant = self.held
+        grant = self.held()
         if not grant.swap:
             self._slots.started(grant)
 
@@ -118,8 +117,8 @@ class HeldSlot:
 
     def first_byte(self) -> None:
         """Starts charging at the latest now, and tells the scheduler that the model is there."""
-        self._slots.loaded(self.held)
+        self._slots.loaded(self.held())
 
     def settle(self, outcome: Outcome) -> None:
         """Gives the slot back; see ``LocalSlots.settle``."""
-        self._slots.settle(self.held, outcome)
+        self._slots.settle(self.held(), outcome)

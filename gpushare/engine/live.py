@@ -60,7 +60,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
     def record(self, now: float, wall: float) -> Record:
         """Returns the final facts of the call."""
         who, usage, relay = self.who, self.usage, self.relay
-        grant = self.lease.held if self.lease is not None else None
+        grant = self.lease.held() if self.lease is not None else None
         return Record(
             request_id=self.request_id,
             key_id=who.key_id,
@@ -95,7 +95,7 @@ class LiveCall(Struct, eq=False, kw_only=True):
     @property
     def load_s(self) -> float | None:
         """Seconds in which the model was loaded, as Ollama says or else as seen; None if it was there."""
-        seen_s = self.lease.held.load_s if self.lease is not None else None
+        seen_s = self.lease.held().load_s if self.lease is not None else None
         return seen_s if seen_s is None or self.usage.load_s is None else self.usage.load_s
 
     def _waited_s(self, now: float) -> float | None:

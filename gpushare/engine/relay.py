@@ -139,7 +139,8 @@ class Relay:
                 self._sink.abort()
             raise
         finally:
-            self._let_go()
+            if self._outcome is None:  # a fault of ours
+                self._let_go()
         return self.summary()
 
     def cut(self, error: GpushareError) -> None:

@@ -114,7 +114,7 @@ class LocalSlots:
 
     def requeue(self, waiter: HeldSlot) -> None:
         """Gives a slot back unused; called by ``HeldSlot.again`` alone."""
-        grant, waiter.grant, waiter.future = waiter.held, None, None
+        grant, waiter.grant, waiter.future = waiter.held(), None, None
         if not grant.released:
             self.meter.end(waiter.ticket.id)
         self._scheduler.requeue(grant, self._clock())

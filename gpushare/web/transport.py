@@ -219,12 +219,12 @@ class ResponseSink:
         if self._left:
             self.abort()
             return
-        transport = self._open()
         rest = self._unsent + b"0\r\n\r\n" if self._chunked else self._unsent
-        if transport is not None and rest:
+        transport = self._open() if rest else None
+        if transport is not None:
             transport.write(rest)
         self.finished = True
-        self.set_flow(None, None)
+        self._pause = self._resume = None
 
     def abort(self) -> None:
         """Cuts the connection, so that the client can tell the answer is not whole.  Idempotent."""

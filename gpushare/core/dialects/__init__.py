@@ -8,7 +8,8 @@ sent to Ollama is a constant of the table, save for one parameter held to an anc
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from gpushare.core.errors import MethodNotAllowed, UnknownEndpoint
 from gpushare.core.model import Dialect, Endpoint, Framing, Kind, Lane
@@ -26,8 +27,7 @@ _PATH_KEY = re.compile(r"/k/(gs_[A-Za-z0-9_]+)(/.*)?")
 _SECRET_SEGMENT = re.compile(r"/[kK]/+[^/?#]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A request target taken apart.
 
     ``path`` is without the key segment and with one leading slash; ``query`` is as received, for pages.
@@ -35,7 +35,10 @@ class Target:
 
     path: str
     query: str
-    key: str | None = field(repr=False)
+    key: str | None
+
+    def __repr__(self) -> str:
+        return f"Target(path={self.path!r}, query={self.query!r})"  # the key is a secret
 
 
 def _rows() -> Iterator[Endpoint]:

@@ -26,6 +26,7 @@ COUNT_MAX = 10_000_000
 """More tokens than any model's context: a count beyond it is absurd and is clamped."""
 
 _LOAD_MAX_NS = 3600 * 10**9
+_NO_COUNTS: dict[str, object] = {}
 _LAST_RECORDS = 4
 _PIECE_BYTES = 4 * 1024  # kept of each of the last pieces; the records that matter are far shorter
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -220,29 +221,23 @@ def _decode_end(tail: bytes) -> _Answer | None:
 
 def _read(answer: _Answer) -> Usage:
     """Returns the counts of either naming, each clamped."""
-    counts = answer.usage if isinstance(answer.usage, dict) else {}
-    reported = (
-        _first(answer.prompt_eval_count, counts.get("input_tokens"), counts.get("prompt_tokens")),
-        _first(answer.eval_count, counts.get("output_tokens"), counts.get("completion_tokens")),
-        _first(answer.load_duration),
-    )
-    input_tokens, output_tokens = _clamped(reported[0], COUNT_MAX), _clamped(reported[1], COUNT_MAX)
-    load_ns = _clamped(reported[2], _LOAD_MAX_NS)
+    counts = answer.usage if isinstance(answer.usage, dict) else _NO_COUNTS
+    asked = (answer.prompt_eval_count, counts.get("input_tokens"), counts.get("prompt_tokens"))
+    made = (answer.eval_count, counts.get("output_tokens"), counts.get("completion_tokens"))
+    input_tokens, absurd_input = _clamped(asked, COUNT_MAX)
+    output_tokens, absurd_output = _clamped(made, COUNT_MAX)
+    load_ns, absurd_load = _clamped((answer.load_duration,), _LOAD_MAX_NS)
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         load_s=None if load_ns is None else load_ns / 1e9,
-        suspect=reported != (input_tokens, output_tokens, load_ns),
+        suspect=absurd_input or absurd_output or absurd_load,
     )
 
 
-def _first(*values: object) -> int | None:
-    """Returns the first that is a whole number."""
+def _clamped(values: tuple[object, ...], limit: int) -> tuple[int | None, bool]:
+    """Returns the first that is a whole number, brought within the limit, and whether that changed it."""
     for value in values:
         if type(value) is int:
-            return value
-    return None
-
-
-def _clamped(value: int | None, limit: int) -> int | None:
-    return value if value is None or 0 <= value <= limit else min(max(value, 0), limit)
+            return (value, False) if 0 <= value <= limit else (min(max(value, 0), limit), True)
+    return None, False

@@ -58,7 +58,7 @@ async def test_a_call_is_metered_while_it_has_a_slot() -> None:
         bench.clock.now += 5
         await lease.turn()
         bench.clock.now += 2
-    assert lease.held.energy_j == pytest.approx(200.0)
+    assert lease.held().energy_j == pytest.approx(200.0)
     assert bench.at_rest()
 
 

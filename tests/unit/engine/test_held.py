@@ -47,6 +47,6 @@ async def test_a_call_goes_back_to_the_head_of_its_queue() -> None:
         later.cancel()
         await asyncio.wait([later])
         await place.turn()
-        assert place.held.charged > 0
+        assert place.held().charged > 0
         assert bench.slots.snapshot().running[0].id == "first"
     assert bench.at_rest()

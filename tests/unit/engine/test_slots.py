@@ -348,7 +348,7 @@ async def test_charging_starts_when_the_request_is_sent_to_a_resident_model() ->
         lease.sent()
         bench.clock.now += 2
         lease.settle(Outcome.OK)
-        assert lease.held.charged == pytest.approx(2)
+        assert lease.held().charged == pytest.approx(2)
 
 
 @pytest.mark.parametrize("seen_by", ["first byte", "poll"])
@@ -365,7 +365,7 @@ async def test_a_load_is_charged_to_nobody(seen_by: str) -> None:
             lease.first_byte()
         bench.clock.now += 3
         lease.settle(Outcome.OK)
-        assert lease.held.charged == pytest.approx(3)
+        assert lease.held().charged == pytest.approx(3)
 
 
 async def test_an_embedding_does_not_wait_behind_a_generation() -> None:
