@@ -24,6 +24,25 @@ answered, given a wrong key, turned away, and ended in the middle of an answer, 
 `./run test tools` does that anew with those that npm installs within a minute.
 """
 
+OTHERS = """
+## Other tools
+
+Whatever lets you set an address and a key takes one of the forms above. With these versions it was seen that
+calls are answered, and what a wrong key looks like:
+
+| tool | version | good to know |
+|---|---|---|
+| LiteLLM | 1.110.2 | `ollama_chat/`, `openai/` or `anthropic/` before the model; each has its variables |
+| langchain-ollama | 1.1.0 | as ollama-python |
+| LlamaIndex | llama-index-llms-ollama 0.11.0 | as ollama-python, with `base_url` |
+| pydantic-ai | 2.38.0 | `OpenAIProvider` or `OllamaProvider` with `base_url` ending in `/v1` and `api_key` |
+| instructor | 1.17.0 | `from_openai`; `from_provider("ollama/…")` sends no key, so it goes into the address |
+| llm | 0.36, llm-ollama 0.19.1 | as ollama-python; with a wrong key it says `Unknown model` |
+| Vercel AI SDK | 6.0.326 | its provider `ollama-ai-provider-v2` shows only the status of a refusal |
+| Java's `HttpClient` | 17 | |
+| ollama-js in a page | 0.6.4 | the page's origin must be in `server.allowed_origins` |
+"""
+
 
 def plain(text: str) -> str:
     """Returns a sentence without the marks around code."""
@@ -43,7 +62,7 @@ def to_markdown() -> str:
         for tool in every
     )
     head = f"{HEAD}\n| tool | word for `gpushare connect` | seen to work |\n|---|---|---|\n"
-    return head + index + "".join(map(_section, every))
+    return head + index + "".join(map(_section, every)) + OTHERS
 
 
 def to_rows(site: Site) -> str:
