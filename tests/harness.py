@@ -85,10 +85,8 @@ class Gate:
         return await self.request("POST", path, who=who, json=body, **options)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Waits until something about the gateway is true; the limit only ends a broken test."""
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.002)
+        """Waits until something about the gateway is true."""
+        await until(condition)
 
     async def waiting(self, count: int) -> None:
         """Waits until so many calls are queued."""
@@ -121,12 +119,7 @@ class Gate:
 
     async def rest(self) -> None:
         """Waits until everything that ends by itself has ended, then checks that nothing is left."""
-        slots = self.parts.slots
-        await self.until(lambda: not self.parts.gateway.live and slots.snapshot().held == 0)
-        view = slots.snapshot()
-        assert view.waiting == ()
-        assert view.granted_total == view.released_total
-        assert self.parts.body_budget.held_bytes == 0
+        await at_rest(self.parts)
         await self.until(lambda: all(entry.ended for entry in self.sim.log))
         done = [entry for entry in self.logs if entry["event"] == "request.done"]
         ids = [entry["request"] for entry in done]
@@ -161,6 +154,31 @@ class Gate:
         return "".join(
             path.read_bytes().decode("latin-1") for path in store.path.parent.glob(f"{store.path.name}*")
         )
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits until something is true; the limit only ends a broken test."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def at_rest(parts: Parts) -> None:
+    """Waits until every call has ended, then checks that none of them left anything of a gateway's taken."""
+    slots = parts.slots
+    await until(lambda: not parts.gateway.live and slots.snapshot().held == 0)
+    view = slots.snapshot()
+    assert view.waiting == ()
+    assert view.granted_total == view.released_total
+    assert parts.body_budget.held_bytes == 0
+
+
+@asynccontextmanager
+async def running(config: Config, key_file: KeyFile, *, port: int = 0) -> AsyncIterator[app.Running]:
+    """Runs a gateway for the block, and checks at its end that it is at rest."""
+    async with app.running(config, key_file, port=port) as server:
+        yield server
+        await at_rest(server.parts)
 
 
 @contextmanager
@@ -208,7 +226,7 @@ async def gateway(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sim.stop)
         gate.logs = stack.enter_context(every_log_line())
-        gate.running = await stack.enter_async_context(app.running(config, key_file))
+        gate.running = await stack.enter_async_context(running(config, key_file))
         yield gate
         await gate.rest()
 
@@ -216,8 +234,8 @@ async def gateway(
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
     """A gateway with the defaults: one slot, an Ollama that answers at once."""
-    async with gateway(tmp_path) as running:
-        yield running
+    async with gateway(tmp_path) as one:
+        yield one
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,21 @@ def document(
     return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Type: " + kind, length, *fields, b"", body])
 
 
+def full_backlog(port: int) -> list[socket.socket]:
+    """Returns a listener that takes nobody any more, and those who have filled it."""
+    full = socket.socket()
+    full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    full.bind(("127.0.0.1", port))
+    full.listen(0)
+    sockets = [full]
+    for _ in range(2):  # a backlog of 0 takes one connection, and one more is being taken
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(("127.0.0.1", port))
+        sockets.append(filler)
+    return sockets
+
+
 class Connection:
     """One connection of the gateway's, from the far end.
 
@@ -105,6 +120,10 @@ class Connection:
         await self.send(*pieces)
         self.close()
 
+    def push(self, data: bytes) -> None:
+        """Sends without waiting for room, and without a turn of the loop."""
+        self._writer.write(data)
+
     def half_close(self) -> None:
         """Sends the end of the stream, and goes on reading."""
         with suppress(OSError):
@@ -137,6 +156,7 @@ class RawOllama:
         self.polls = True
         self.port = 0
         self._server: asyncio.Server | None = None
+        self._full: list[socket.socket] = []
         self._open: set[Connection] = set()
         self._news = asyncio.Condition()
 
@@ -152,14 +172,22 @@ class RawOllama:
 
     async def start(self) -> None:
         """Listens; on the same port as before if it did already."""
+        await self.refuse()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Stops listening: dials are refused until ``start``.  Open connections stay."""
+        while self._full:
+            self._full.pop().close()
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    async def hang(self) -> None:
+        """Lets dials hang until ``start``, as a host does that drops packets: the backlog is full."""
+        await self.refuse()
+        self._full = full_backlog(self.port)
 
     async def stop(self) -> None:
         """Stops, whatever is open."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from gpushare.core.credentials import KEY_HEADERS, find_key
-from gpushare.core.errors import KeyProblem
+from gpushare.core.errors import KeyProblem, KeyRevoked
 from gpushare.core.hosts import forwarded_address, is_trusted, same_origin
 from gpushare.core.model import Principal
 from gpushare.web.parts import PARTS, PRINCIPAL, TARGET, Parts
@@ -40,6 +40,16 @@ def identify(request: web.Request, parts: Parts) -> Principal | None:
     key_accepted(request)
     request[PRINCIPAL] = who
     return who
+
+
+def check_key(request: web.Request, who: Principal) -> None:
+    """Looks once more at a key that was accepted, after something that took time.
+
+    Raises:
+        KeyRevoked: it has ended meanwhile.
+    """
+    if who.key_id and not request.app[PARTS].ring.active(who.key_id, datetime.now(UTC)):
+        raise KeyRevoked
 
 
 def client_address(request: web.Request) -> str:

@@ -25,7 +25,7 @@ from gpushare.core.errors import (
 )
 from gpushare.core.limits import BodyShare
 from gpushare.core.model import Call, Endpoint, Framing, Kind, Lane, Principal
-from gpushare.web.callers import base_url
+from gpushare.web.callers import base_url, check_key
 from gpushare.web.middleware import cors_headers
 from gpushare.web.parts import PARTS, PRINCIPAL, REQUEST_ID, TARGET, Parts
 from gpushare.web.transport import ResponseSink, continue_100, read_body, whole_body
@@ -106,6 +106,7 @@ async def _call(
             grow = share.take if declared is None else None  # chunks: counted as they come
             timeout_s = parts.config.server.body_timeout
             body = await read_body(request, limit=limit, timeout_s=timeout_s, grow=grow)
+            check_key(request, who)
         elif len(body) > limit:
             raise BodyTooLarge(limit)
         steps = reading_call(

@@ -21,6 +21,8 @@ BODY_BYTES_PER_S = 256 * 1024
 """A declared body gets one second more for each of these."""
 BODY_IDLE_S = 10.0
 """Longest gap inside a body."""
+SECOND_LOOK_S = 0.01
+"""A late body is late only if nothing has come by then: a pause of this process is not the client's."""
 
 
 def key_accepted(request: web.Request) -> None:
@@ -84,21 +86,30 @@ def whole_body(request: web.Request) -> bytes | None:
 async def _read_all(
     request: web.Request, *, limit: int, total_s: float, grow: Callable[[int], None] | None
 ) -> bytes:
-    loop = asyncio.get_running_loop()
+    loop, content = asyncio.get_running_loop(), request.content
     end = loop.time() + total_s
     pieces: list[bytes] = []
     size = 0
-    async with asyncio.timeout(None) as deadline:
-        while not request.content.at_eof():
-            deadline.reschedule(min(end, loop.time() + BODY_IDLE_S))
-            piece = await request.content.readany()
-            size += len(piece)
-            if size > limit:
-                raise BodyTooLarge(limit)
-            if grow is not None:
-                grow(len(piece))
-            pieces.append(piece)
-    if failure := request.content.exception():
+    looked = False
+    while not content.at_eof():
+        try:
+            async with asyncio.timeout_at(min(end, loop.time() + BODY_IDLE_S)):
+                piece = await content.readany()
+        except TimeoutError:
+            if looked:
+                raise
+            looked = True
+            await asyncio.sleep(SECOND_LOOK_S)
+            piece = content.read_nowait()
+            if not piece and not content.at_eof():
+                raise
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        if grow is not None:
+            grow(len(piece))
+        pieces.append(piece)
+    if failure := content.exception():
         raise failure
     return b"".join(pieces)
 

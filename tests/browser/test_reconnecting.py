@@ -7,11 +7,10 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from gpushare import app
 from gpushare.core.config import parse
 from gpushare.edge.files import KeyFile
 from tests.browser.tools import IN_CHROMIUM, is_the_same, live, visitor, waiting
-from tests.harness import Gate
+from tests.harness import Gate, running
 
 pytestmark = IN_CHROMIUM
 
@@ -92,7 +91,7 @@ async def test_a_restarted_server(tmp_path: Path, gate: Gate, chromium: Browser)
     )
     key_file = KeyFile(tmp_path / "other")
     key_file.edit(lambda ring: gate.key_file.load())
-    async with app.running(config, key_file) as first:
+    async with running(config, key_file) as first:
         port = first.port
         async with visitor(chromium, first.url) as page:
             await page.goto("/login")
@@ -101,7 +100,7 @@ async def test_a_restarted_server(tmp_path: Path, gate: Gate, chromium: Browser)
             await live(page)
             await first.drain(1)
             await expect(page.locator("#link")).to_contain_text("No connection since")
-            async with app.running(config, key_file, port=port):
+            async with running(config, key_file, port=port):
                 await expect(page.locator("#link")).to_have_text("Live")
                 await expect(page.locator("#you h2")).to_have_text("You, alice")
                 assert await is_the_same(page)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gpushare import app
 from gpushare.core.config import parse
 from gpushare.core.keys import KeyRecord, digest, key_id, link_token, new_key, offered
 from gpushare.edge.files import KeyFile
-from tests.harness import Gate, chat
+from tests.harness import Gate, chat, running
 from tests.unit.web.browser import Shown, browser
 
 TOKEN = link_token(b"a token for the tests of links")
@@ -78,9 +77,9 @@ async def test_a_link_outlives_a_restart(tmp_path: Path) -> None:
     key_file, now = KeyFile(tmp_path), datetime.now(UTC)
     key_file.edit(lambda ring: offered(ring.added(record, now), record.id, TOKEN, now))
     config = parse('[ollama]\nurl = "http://127.0.0.1:9"', source="test", env={})
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         assert (await person.get(LINK)).status == 200
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         assert (await person.post(LINK)).status == 200
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         assert (await person.post(LINK)).status == 410

@@ -10,14 +10,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gpushare import app
 from gpushare.core.model import Outcome, Record
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge.store.reading import calls
 from gpushare.edge.store.schema import open_reader
 from gpushare.sim import SimModel, State
 from tests.conformance.tools import body_of, busy, know_models, served
-from tests.harness import Gate, chat, gateway
+from tests.harness import Gate, chat, gateway, running
 from tests.integration.process import Client, process
 
 
@@ -114,7 +113,7 @@ async def test_figures_survive_a_restart(tmp_path: Path) -> None:
         day, last = stats.day(gate.began), dict(stats.last)
         people = [(row.person, row.requests, row.slot_s) for row in day.persons]
     async with (
-        app.running(gate.parts.config, gate.key_file) as server,
+        running(gate.parts.config, gate.key_file) as server,
         aiohttp.ClientSession(headers=gate.bearer()) as session,
     ):
         stats = server.parts.stats

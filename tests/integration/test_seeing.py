@@ -19,6 +19,7 @@ from gpushare.core.keys import KeyRecord, digest, new_key
 from gpushare.edge import logs
 from gpushare.edge.files import KeyFile
 from gpushare.sim import SimOllama
+from tests.harness import running
 
 CANARY = "canary9e2b"
 SECRET = new_key(b"gpushare canary key, 32 bytes or more")
@@ -50,7 +51,7 @@ async def server(tmp_path: Path, log: io.StringIO) -> AsyncIterator[app.Running]
         config = parse(
             "", source="test", env={"GPUSHARE_OLLAMA__URL": sim.url, "GPUSHARE_GPU__BACKEND": "none"}
         )
-        yield await stack.enter_async_context(app.running(config, keys))
+        yield await stack.enter_async_context(running(config, keys))
 
 
 async def everything_seen(server: app.Running) -> str:

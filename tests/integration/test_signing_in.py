@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gpushare import app
 from gpushare.core.config import parse
 from gpushare.core.keys import KeyRecord, digest, new_key
 from gpushare.edge.files import KeyFile
-from tests.harness import CANARY, Gate
+from tests.harness import CANARY, Gate, running
 from tests.unit.web.browser import browser
 
 SECRET = new_key(b"a key for the tests of signing in, long")
@@ -30,14 +29,14 @@ async def test_a_session_outlives_a_restart(tmp_path: Path) -> None:
     key_file = KeyFile(tmp_path)
     key_file.edit(lambda ring: ring.added(record, datetime.now(UTC)))
     config = parse('[ollama]\nurl = "http://127.0.0.1:9"', source="test", env={})
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         await person.sign_in(SECRET)
         cookie = person.cookie
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         shown = await person.get("/login", Cookie=f"gpushare_session={cookie}")
         assert shown.status == 303
     (tmp_path / "session_secret").unlink()
-    async with app.running(config, key_file) as server, browser(server.url) as person:
+    async with running(config, key_file) as server, browser(server.url) as person:
         shown = await person.get("/login", Cookie=f"gpushare_session={cookie}")
         assert shown.status == 200, "with another secret the old sessions are none"
 

@@ -17,6 +17,8 @@ from gpushare.core.errors import GpushareError, Internal, render
 from gpushare.core.model import Dialect, Kind, Outcome, Phase
 from gpushare.core.schema import settings
 from gpushare.edge.logs import FIELDS
+from tests.integration.matrix import CODES, MATRIX
+from tests.integration.scenes import State as CallState
 from tests.unit.core.test_errors import every_type, example
 from tests.unit.source import PACKAGE, ROOT, modules
 from tests.unit.test_layering import EDGE, LAYERS, OUTSIDE
@@ -373,6 +375,22 @@ def test_every_promise_has_its_row() -> None:
         check_state(number, state, last)
         assert named_in(last) <= shown.get(number, set()), number
         assert state != "not met" or number not in shown, number
+
+
+def test_every_cell_of_the_fault_matrix_is_shown() -> None:
+    """Row by row, with the codes that the tests are held to, and what a remark says."""
+    table = rows(section(RELIABILITY, "Faults"))
+    assert table == [
+        [row.name, row.text, *(row.cells.get(state, "") for state in CallState), row.why] for row in MATRIX
+    ]
+    assert {code for row in MATRIX for code in row.cells.values()} == CODES.keys()
+
+
+def test_every_code_of_the_fault_matrix_is_explained() -> None:
+    """What the client sees, and the outcome."""
+    assert rows(section(RELIABILITY, "What the codes mean")) == [
+        [name, code.seen, code.written] for name, code in CODES.items()
+    ]
 
 
 def test_every_hostile_input_has_its_row() -> None:

@@ -125,6 +125,12 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._read = b""
 
+    @property
+    def name(self) -> tuple[str, int]:
+        """Its address, by which the server knows it."""
+        host, port = self._sock.getsockname()
+        return host, port
+
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(HANG_S):
             await self._loop.sock_sendall(self._sock, data)
