@@ -40,6 +40,9 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark"},
     "phone": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
 }
+OVER = """() => [...document.querySelectorAll("th, td")]
+  .filter((cell) => cell.clientWidth && cell.scrollWidth > cell.clientWidth)
+  .map((cell) => cell.textContent.trim())"""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -90,8 +93,8 @@ async def test_no_barriers(gate: Gate, visit: Visit, axe: str, look: str) -> Non
 
 
 async def test_no_sideways_scroll(gate: Gate, visit: Visit) -> None:
-    """At 320 px, the width of a page enlarged to 400 %, everything is within the screen."""
-    wide = {}
+    """At 320 px, the width of a page enlarged to 400 %, everything is within the screen, and in its place."""
+    wide, over = {}, {}
     async with waiting(gate, "bob", "alice", "alice"):
         for who, paths in PAGES.items():
             page = await visit(who=who, viewport={"width": 320, "height": 640})
@@ -99,4 +102,6 @@ async def test_no_sideways_scroll(gate: Gate, visit: Visit) -> None:
                 await page.goto(path)
                 await settled(page)
                 wide[f"{path} as {who}"] = await page.evaluate("() => document.documentElement.scrollWidth")
+                over[f"{path} as {who}"] = await page.evaluate(OVER)
     assert {where: width for where, width in wide.items() if width > 320} == {}
+    assert {where: what for where, what in over.items() if what} == {}
