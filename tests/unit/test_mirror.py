@@ -18,7 +18,7 @@ TOGETHER = {
 }
 
 # Tests of the repository as a whole.
-WHOLE = {"test_docs", "test_layering", "test_mirror", "test_size"}
+WHOLE = {"test_conservation", "test_docs", "test_layering", "test_mirror", "test_size"}
 
 
 def has_code(name: str) -> bool:

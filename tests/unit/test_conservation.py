@@ -1,0 +1,46 @@
+"""The conservation check of ``tests.harness`` runs after every test that runs a gateway in this process."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.unit.source import ROOT
+
+TESTS = ROOT / "tests"
+HARNESS = TESTS / "harness.py"
+RUNNERS = {"gate", "gateway", "running"}
+OTHERWISE = {"tools": "runs programs of others, which keep what they like"}
+
+
+def files() -> list[Path]:
+    """Returns every file of the tests but the harness."""
+    return [path for path in sorted(TESTS.rglob("*.py")) if path != HARNESS]
+
+
+def from_harness(path: Path) -> set[str]:
+    """Returns what a file takes from the harness."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    found = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "tests.harness"]
+    return {alias.name for node in found for alias in node.names}
+
+
+def test_every_gateway_comes_from_the_harness() -> None:
+    """Whoever ran one by itself would leave the check out; commands under test run their own."""
+    callers = [
+        str(path.relative_to(TESTS))
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"app.running", "serving.running"}
+    ]
+    assert callers == []
+
+
+SUITES = sorted({path.parent.name for path in TESTS.glob("*/test_*.py") if RUNNERS & from_harness(path)})
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_counts_descriptors(suite: str) -> None:
+    """The fixture that counts them runs by itself, where a suite has it."""
+    if suite not in OTHERWISE:
+        assert "nothing_left" in from_harness(TESTS / suite / "conftest.py")
