@@ -65,8 +65,8 @@ async def test_how_long_an_answer_is(gate: Gate, visit: Visit) -> None:
     async with waiting(gate, "alice"):
         page = await visit(who="alice")
         await live(page)
-        assert "tokens so far" not in await page.content()
+        assert "token so far" not in await page.content()
         own = await visit(who="carol")
         await live(own)
-        await expect(own.locator("#you .big")).to_contain_text("tokens so far")
-        assert "tokens so far" not in await streamed(gate, "alice")
+        await expect(own.locator("#you .big")).to_contain_text("token so far")
+        assert "token so far" not in await streamed(gate, "alice")
