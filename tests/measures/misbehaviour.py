@@ -69,12 +69,12 @@ def filled(unit: bytes) -> bytes:
 
 Deed = Callable[[int, str], Awaitable[None]]
 KINDS: dict[str, tuple[int, Callable[[], Deed]]] = {
-    f"{SLOW} slow readers": (SLOW, lambda: reads_slowly),
-    f"{SLOW} slow senders": (SLOW, lambda: sends_slowly),
+    f"slow readers, {SLOW}": (SLOW, lambda: reads_slowly),
+    f"slow senders, {SLOW}": (SLOW, lambda: sends_slowly),
     "bodies of 31 MB, one text": (1, lambda: partial(sends, filled(b'"' + b"x" * 1_000_000 + b'",'))),
     "bodies of 31 MB, full of lists": (1, lambda: partial(sends, filled(b"[],"))),
     "bodies of 31 MB, full of numbers": (1, lambda: partial(sends, filled(b"1,"))),
-    f"{MANY} connections a second": (MANY, lambda: comes_and_goes),
+    f"connections, {MANY} a second": (MANY, lambda: comes_and_goes),
 }
 """How many clients do what at a time, each again and again."""
 
