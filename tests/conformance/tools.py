@@ -180,9 +180,9 @@ async def dial(port: int, *, receive_bytes: int = 0) -> AsyncIterator[Wire]:
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     wire = Wire(sock)
     try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         yield wire
     finally:
         wire.close()
