@@ -19,7 +19,8 @@ _log = structlog.get_logger()
 class Examiner:
     """Examines when asked.
 
-    ``report`` is what was found last, None before the first time; ``at`` is when, in monotonic seconds.
+    ``report`` is what was found last, None before the first time; ``at`` is when, in monotonic seconds, whatever
+    has failed since.
 
     Args:
         examine: finds out what ``gpushare doctor`` tells; may take some seconds, and may fail.
@@ -31,11 +32,11 @@ class Examiner:
         self._clock = clock
         self._asked = asyncio.Event()
         self.report: Report | None = None
-        self.at = float("-inf")
+        self.at = self._tried_at = float("-inf")
 
     def look(self) -> Report | None:
         """Returns what was found last; what is old is found out anew meanwhile."""
-        if self._clock() - self.at >= FRESH_S:
+        if self._clock() - self._tried_at >= FRESH_S:
             self._asked.set()
         return self.report
 
@@ -45,7 +46,8 @@ class Examiner:
             await self._asked.wait()
             try:
                 self.report = await self._examine()
+                self.at = self._clock()
             except Exception:  # noqa: BLE001 - the next one may succeed
                 _log.exception("doctor.failed")
-            self.at = self._clock()
+            self._tried_at = self._clock()
             self._asked.clear()

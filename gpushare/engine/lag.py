@@ -1,6 +1,6 @@
 """How late the event loop is: the one figure that tells of a process with more to do than it can.
 
-Called by: ``app`` (runs it), pages and metrics (read ``worst_s``).
+Called by: ``app`` (runs it), metrics (read ``worst_s``).
 """
 
 import asyncio

@@ -60,13 +60,14 @@ async def test_who_looks_does_not_wait_and_finds_what_was_found_last(bench: Benc
 
 
 async def test_a_fault_keeps_what_was_found_before(bench: Bench) -> None:
-    """And the next examination is made in its time."""
+    """It is not told as newer than it is, and the next examination is made in its time."""
     bench.examiner.look()
     await bench.examined()
     bench.broken, bench.now = True, bench.now + FRESH_S
     bench.examiner.look()
     await bench.examined()
     assert bench.examiner.look() is bench.found[0]
+    assert bench.examiner.at == 100.0
     bench.broken, bench.now = False, bench.now + FRESH_S
     bench.examiner.look()
     await bench.examined()
