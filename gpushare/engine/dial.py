@@ -46,7 +46,7 @@ class Dial:
             self._task = None
 
     def give_up(self) -> None:
-        """Ends a dial, by a cancellation of its task; does nothing before and after it."""
-        if self._task is not None:
+        """Ends a dial, by one cancellation of its task; does nothing before and after it."""
+        if self._task is not None and not self._given_up:
             self._given_up = True
             self._task.cancel()

@@ -79,6 +79,14 @@ async def test_a_dial_is_given_up(ends: tuple[Fault, ...]) -> None:
     assert len(ollama.dials) == 1
 
 
+async def test_a_dial_is_given_up_once() -> None:
+    """Whoever says it again cancels nothing besides."""
+    dial, task = await begin(Ollama())
+    dial.give_up()
+    dial.give_up()
+    assert await asyncio.wait_for(task, PATIENCE_S) is None
+
+
 @pytest.mark.parametrize("left_first", [True, False])
 async def test_a_client_that_leaves_in_the_same_moment(*, left_first: bool) -> None:
     """Its cancellation gets through, whichever came first."""
