@@ -19,8 +19,8 @@ _log = structlog.get_logger()
 class Examiner:
     """Examines when asked.
 
-    ``report`` is what was found last, None before the first time; ``at`` is when, in monotonic seconds, whatever
-    has failed since.
+    ``report`` is what was found last, None before the first time; ``at`` is when that was, in monotonic
+    seconds, whatever has failed since.
 
     Args:
         examine: finds out what ``gpushare doctor`` tells; may take some seconds, and may fail.
