@@ -27,6 +27,7 @@ MODEL_FAILURES = 3  # in a row
 MODEL_FIRST_HOLD_S = 30.0
 MODEL_LONGEST_HOLD_S = 300.0
 MODELS_KEPT = 200
+DROP_TOLD_S = 3600.0  # nobody may ask for that model ever again
 
 FAULTS = frozenset(
     {
@@ -136,7 +137,7 @@ class _Model:
     hold_s: float = MODEL_FIRST_HOLD_S
     shut_until: float | None = None
     trial: bool = False
-    dropped: bool = False
+    dropped_at: float | None = None
 
 
 class ModelBreakers:
@@ -187,12 +188,15 @@ class ModelBreakers:
         """Notes that a shut model was dropped from memory: it need not be shut any longer to be tried."""
         entry = self._models.get(model)
         if entry is not None:
-            entry.dropped = True
-            entry.shut_until = now
+            entry.dropped_at = entry.shut_until = now
 
-    def dropped_lately(self) -> tuple[str, ...]:
-        """Returns the models that were dropped and have not answered since."""
-        return tuple(name for name, each in self._models.items() if each.dropped)
+    def dropped_lately(self, now: float) -> tuple[str, ...]:
+        """Returns the models that were dropped within the hour and have not answered since."""
+        return tuple(
+            name
+            for name, each in self._models.items()
+            if each.dropped_at is not None and now - each.dropped_at < DROP_TOLD_S
+        )
 
     def shut(self, now: float) -> tuple[str, ...]:
         """Returns the models that are shut now."""

@@ -69,8 +69,8 @@ class Health:
         return self._models.shut(self._clock())
 
     def dropped_models(self) -> tuple[str, ...]:
-        """Returns the models that were dropped from memory and have not answered since."""
-        return self._models.dropped_lately()
+        """Returns the models that were dropped from memory lately and have not answered since."""
+        return self._models.dropped_lately(self._clock())
 
     def admit(self, model: str) -> None:
         """Lets a call on.

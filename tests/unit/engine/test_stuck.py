@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from gpushare.core.breaker import MODEL_FAILURES
+from gpushare.core.breaker import DROP_TOLD_S, MODEL_FAILURES
 from gpushare.core.errors import ModelFailing, OllamaBroken
 from gpushare.core.model import Outcome
 from gpushare.engine.stuck import StuckModels
@@ -67,6 +67,15 @@ async def test_a_silent_model_is_dropped_once_and_tried_again(ward: Ward) -> Non
     ward.health.ended("big", Outcome.OK, 200)
     assert ward.health.dropped_models() == ()
     ward.health.admit("big")
+
+
+async def test_what_was_dropped_is_not_told_for_ever(ward: Ward) -> None:
+    """Nobody may ask for it again: it is told for an hour."""
+    await ward.ended(Outcome.TIMEOUT_FIRST_BYTE, "big")
+    ward.clock.now += DROP_TOLD_S - 1.0
+    assert ward.health.dropped_models() == ("big",)
+    ward.clock.now += 1.0
+    assert ward.health.dropped_models() == ()
 
 
 async def test_it_is_dropped_again_when_that_did_not_help(ward: Ward) -> None:
