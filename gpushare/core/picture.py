@@ -24,8 +24,8 @@ class OllamaView:
 
     ``since`` is the monotonic second at which ``up`` last changed, None until Ollama was first asked; with
     ``at_least`` it never did: since it was first asked, and perhaps longer.
-    ``failing`` are models that calls are turned away for; ``dropped`` left memory within the hour because they
-    kept silent, and have not answered since; ``drops`` counts how often that was.
+    ``failing`` are models that calls are turned away for; ``dropped`` left memory within the hour because
+    they kept silent, and have not answered since; ``drops`` counts how often that was.
     """
 
     up: bool = False
