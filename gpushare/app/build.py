@@ -69,7 +69,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     health = _make_health(config, slots, life)
     monitor = _make_monitor(config, ollama, slots, health, life)
     _count_models(monitor, stats)
-    _make_stuck(config, ollama, health, life)
+    _make_stuck(config, ollama, monitor, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
     lag = LoopLag(clock=clock)
     life.tasks.append(lag.run)
@@ -232,8 +232,8 @@ def _count_models(monitor: Monitor, stats: Stats) -> None:
     monitor.on_reload.append(lambda: stats.reloaded(time.time()))
 
 
-def _make_stuck(config: Config, ollama: HttpOllama, health: Health, life: Life) -> None:
-    stuck = StuckModels(ollama, health, enabled=config.ollama.unload_stuck)
+def _make_stuck(config: Config, ollama: HttpOllama, monitor: Monitor, health: Health, life: Life) -> None:
+    stuck = StuckModels(ollama, health, look=monitor.poll_resident, enabled=config.ollama.unload_stuck)
 
     def adopt(new: Config) -> None:
         stuck.enabled = new.ollama.unload_stuck

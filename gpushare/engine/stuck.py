@@ -9,6 +9,7 @@ Rules:
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -28,12 +29,16 @@ class StuckModels:
     Args:
         memory: where they are.
         health: says which model was shut; told which one was dropped, so that it is tried again.
+        look: finds out what is in memory now, so that the next call is known to load the model.
     """
 
-    def __init__(self, memory: ModelMemory, health: Health, *, enabled: bool) -> None:
+    def __init__(
+        self, memory: ModelMemory, health: Health, *, look: Callable[[], Awaitable[None]], enabled: bool
+    ) -> None:
         self.enabled = enabled
         self._memory = memory
         self._health = health
+        self._look = look
         self._silent: set[str] = set()
         self._news = asyncio.Event()
         health.on_silent.append(self._note)
@@ -58,4 +63,5 @@ class StuckModels:
             _log.warning("model.kept", model=model, reason=error.message)
         else:
             _log.warning("model.dropped", model=model, reason="the model keeps silent")
+            await self._look()
             self._health.dropped(model)

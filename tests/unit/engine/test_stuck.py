@@ -34,7 +34,12 @@ class Ward(Clinic):
     def __init__(self) -> None:
         super().__init__()
         self.memory = Memory()
-        self.stuck = StuckModels(self.memory, self.health, enabled=True)
+        self.seen: list[tuple[list[str], tuple[str, ...]]] = []
+        self.stuck = StuckModels(self.memory, self.health, look=self.look, enabled=True)
+
+    async def look(self) -> None:
+        """Notes what was asked to leave, and what nobody may ask for yet."""
+        self.seen.append((list(self.memory.asked), self.health.shut_models()))
 
     async def ended(self, outcome: Outcome, *models: str, status: int = 504) -> None:
         """Ends calls, as often as shuts a model."""
@@ -59,6 +64,7 @@ async def test_a_silent_model_is_dropped_once_and_tried_again(ward: Ward) -> Non
     with capture_logs() as lines:
         await ward.ended(Outcome.TIMEOUT_FIRST_BYTE, "big")
     assert ward.memory.asked == ["big"]
+    assert ward.seen == [(["big"], ("big",))]  # else the next call would pass for one of a loaded model
     assert [line["model"] for line in lines if line["event"] == "model.dropped"] == ["big"]
     assert (ward.health.dropped_models(), ward.health.shut_models(), ward.health.drops) == (("big",), (), 1)
     ward.health.admit("big")
