@@ -46,9 +46,13 @@ class KeyKeeper:
         self._parts = parts
         self._watched = key_file
         self._edited = KeyFile(key_file.path.parent)
+        self._turn = asyncio.Lock()
 
     async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
-        """Changes the key file and acts on it at once; in a thread, because it may wait for a lock."""
+        """Changes the key file and acts on it at once; in a thread, because it may wait for a lock.
+
+        One after the other: two changes of one key, seen as one, would pass for somebody else's.
+        """
         edited = self._parts.edited
 
         def noted(ring: KeyRing) -> KeyRing:
@@ -56,8 +60,9 @@ class KeyKeeper:
             edited.update({each.key_id: made.get(each.key_id) for each in differences(ring, made)})
             return made
 
-        await asyncio.to_thread(self._edited.edit, noted)
-        _look(self._parts, self._watched)
+        async with self._turn:
+            await asyncio.to_thread(self._edited.edit, noted)
+            _look(self._parts, self._watched)
 
 
 def _look(parts: Parts, key_file: KeyFile) -> None:

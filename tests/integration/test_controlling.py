@@ -182,6 +182,15 @@ async def test_what_others_do_to_the_key_file_is_noted(gate: Gate) -> None:
     assert "bob: weight" in text_of(page.decode())
 
 
+async def test_what_the_pages_do_at_once_is_nobody_else_s(gate: Gate) -> None:
+    """Sign-outs with one key in several browsers at once leave no mark of somebody on the server."""
+    (bob,) = gate.parts.ring.find("bob", datetime.now(UTC))
+    await asyncio.gather(*(gate.parts.edit_keys(lambda ring: ring.signed_out(bob.id)) for _ in range(9)))
+    assert gate.parts.ring.get(bob.id).sign_outs == 9  # type: ignore[union-attr]
+    assert await acts(gate) == []
+    assert gate.parts.edited == {}
+
+
 async def test_the_page_ends_anybody_s_call(gate: Gate) -> None:
     """By its link on the status page and the question behind it."""
     await know_models(gate)
