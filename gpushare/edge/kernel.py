@@ -71,12 +71,15 @@ def descriptors(pid: int | None, proc: Path = PROC) -> int | None:
 
 def disk(folder: Path) -> Disk | None:
     """Returns the room that users have on the disk of a folder, which need not be there yet."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    try:
-        found = os.statvfs(there)
-    except OSError:
-        return None
-    return Disk(free=found.f_bavail * found.f_frsize, total=found.f_blocks * found.f_frsize)
+    for path in (folder, *folder.parents):
+        try:
+            found = os.statvfs(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        return Disk(free=found.f_bavail * found.f_frsize, total=found.f_blocks * found.f_frsize)
+    return None
 
 
 def entry(path: Path, *, allowed: int = 0) -> Entry | None:

@@ -135,6 +135,11 @@ def test_a_disk_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert 0 < found.free <= found.total
 
 
+def test_a_disk_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """P27: it is not known, and no error; a name that no disk takes stands for a disk that fails."""
+    assert kernel.disk(tmp_path / ("x" * 300)) is None
+
+
 def test_an_entry_is_the_file_itself(tmp_path: Path) -> None:
     """A link is not followed: what it leads to is somebody else's."""
     secret = tmp_path / "secret"
