@@ -1,5 +1,7 @@
 """The server: which parser it runs on, and the short way for calls."""
 
+import asyncio
+
 import pytest
 from aiohttp import http_parser, web
 
@@ -37,6 +39,29 @@ async def test_without_a_short_way_the_application_answers(bench: Bench) -> None
     """The short way is an offer to whoever builds the server."""
     await bench.start()
     assert b"GET /api/chat" in await bench.ask(get("/api/chat", CLOSE))
+
+
+async def test_requests_behind_one_another_leave_others_their_turn(bench: Bench) -> None:
+    """P18: of answers that wait for nothing a connection gets one in each pass of the loop."""
+    passes = 0
+    seen: list[int] = []
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    async def answer_at_once(_request: web.Request) -> web.StreamResponse:
+        seen.append(passes)
+        return web.Response()
+
+    bench.api = answer_at_once
+    await bench.start()
+    counting = asyncio.create_task(count())
+    await bench.ask(get("/api/tags") * 7 + get("/api/tags", CLOSE))
+    counting.cancel()
+    assert len(set(seen)) == len(seen) == 8
 
 
 def test_needs_c_parser(monkeypatch: pytest.MonkeyPatch) -> None:
