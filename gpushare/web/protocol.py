@@ -84,6 +84,7 @@ class ClientConnection(RequestHandler):
         "_wire",
         "expects_100",
         "flow",
+        "in_turn",
     )
 
     def __init__(
@@ -109,6 +110,7 @@ class ClientConnection(RequestHandler):
         )
         self.flow: Flow | None = None
         self.expects_100 = False
+        self.in_turn = False
         self._connections = connections
         self._place: Place | None = None
         self._wire: asyncio.Transport | None = None
@@ -224,7 +226,7 @@ class ClientConnection(RequestHandler):
     def _is_waiting(self) -> bool:
         """Whether a whole request is here and its answer is not complete."""
         request = self._current_request
-        if request is None or not request.content.is_eof():
+        if request is None or self.in_turn or not request.content.is_eof():
             return False
         return self.flow is None or not self.flow.finished
 
@@ -373,8 +375,8 @@ class ClientConnection(RequestHandler):
     def log_exception(self, *args: object, **kw: object) -> None:
         """Logs where something failed, without the message of the exception: it may quote the request."""
         exc = kw.get("exc_info")
-        frames = traceback.format_tb(exc.__traceback__) if isinstance(exc, BaseException) else []
-        _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(frames))
+        trace = exc.__traceback__ if isinstance(exc, BaseException) else None
+        _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(traceback.format_tb(trace)))
 
 
 def connection_of(request: web.BaseRequest) -> ClientConnection:

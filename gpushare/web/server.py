@@ -74,17 +74,23 @@ class ClientServer(web.Server):
             checked._match_info = self._api_match  # noqa: SLF001 - how a request knows its application
             handler = self._api
         if connection._messages:  # noqa: SLF001 - more requests stand behind this one
-            return _in_turn(handler, checked)
+            return _in_turn(connection, handler, checked)
         return handler(checked)
 
 
-async def _in_turn(handler: Handler, request: web.Request) -> web.StreamResponse:
+async def _in_turn(
+    connection: ClientConnection, handler: Handler, request: web.Request
+) -> web.StreamResponse:
     """Answers when everybody else has had a turn.
 
     From Python 3.12 on the library begins a handler at once.  Refusals wait for nothing, so all that stand in
     one connection would be answered before anybody else gets a byte.
     """
-    await asyncio.sleep(0)
+    connection.in_turn = True
+    try:
+        await asyncio.sleep(0)
+    finally:
+        connection.in_turn = False
     return await handler(request)
 
 
