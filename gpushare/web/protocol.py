@@ -84,7 +84,6 @@ class ClientConnection(RequestHandler):
         "_wire",
         "expects_100",
         "flow",
-        "in_turn",
     )
 
     def __init__(
@@ -110,7 +109,6 @@ class ClientConnection(RequestHandler):
         )
         self.flow: Flow | None = None
         self.expects_100 = False
-        self.in_turn = False
         self._connections = connections
         self._place: Place | None = None
         self._wire: asyncio.Transport | None = None
@@ -140,9 +138,8 @@ class ClientConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leaves the counts; aiohttp cancels the handler, unless it was the handler that cut the line."""
-        for timer in (self._header_timer, self._blind_timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
+        for timer in filter(None, (self._header_timer, self._blind_timer, self._stall_timer)):
+            timer.cancel()
         self._wire = None
         if self._place is not None:
             self._place.leave()
@@ -208,9 +205,8 @@ class ClientConnection(RequestHandler):
 
     def _await_header(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self._loop.call_later(
-                self._connections.limits.header_timeout_s, self._header_is_late
-            )
+            limit_s = self._connections.limits.header_timeout_s
+            self._header_timer = self._loop.call_later(limit_s, self._header_is_late)
 
     def _header_is_late(self) -> None:
         """Answers 408 to half a header block and closes; a request in progress comes first."""
@@ -226,7 +222,7 @@ class ClientConnection(RequestHandler):
     def _is_waiting(self) -> bool:
         """Whether a whole request is here and its answer is not complete."""
         request = self._current_request
-        if request is None or self.in_turn or not request.content.is_eof():
+        if request is None or not request.content.is_eof():
             return False
         return self.flow is None or not self.flow.finished
 
@@ -284,9 +280,8 @@ class ClientConnection(RequestHandler):
 
     def _await_reader(self) -> None:
         if self._stall_timer is None:
-            self._stall_timer = self._loop.call_later(
-                self._connections.limits.write_stall_s, self._drop, "stalled"
-            )
+            limit_s = self._connections.limits.write_stall_s
+            self._stall_timer = self._loop.call_later(limit_s, self._drop, "stalled")
 
     async def drained(self) -> None:
         """Waits until everything written has left the process, or the client has gone."""
@@ -356,7 +351,10 @@ class ClientConnection(RequestHandler):
         if not whole:
             self.cut()
             return resp, True
-        return await super().finish_response(request, resp, start_time)
+        answered = await super().finish_response(request, resp, start_time)
+        if self._messages:  # the library may begin the next one at once, and refusals wait for nothing
+            await asyncio.sleep(0)
+        return answered
 
     def handle_error(
         self,
@@ -375,8 +373,8 @@ class ClientConnection(RequestHandler):
     def log_exception(self, *args: object, **kw: object) -> None:
         """Logs where something failed, without the message of the exception: it may quote the request."""
         exc = kw.get("exc_info")
-        trace = exc.__traceback__ if isinstance(exc, BaseException) else None
-        _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(traceback.format_tb(trace)))
+        frames = traceback.format_tb(exc.__traceback__) if isinstance(exc, BaseException) else []
+        _log.error("%s: %s\n%s", args[0], type(exc).__name__, "".join(frames))
 
 
 def connection_of(request: web.BaseRequest) -> ClientConnection:

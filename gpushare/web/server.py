@@ -3,7 +3,6 @@
 Called by: ``app``.  Rules: with ``web.protocol`` and ``web.transport``, the only user of aiohttp's internals.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
@@ -69,29 +68,10 @@ class ClientServer(web.Server):
             checked = connection.begin(cast("web.Request", request))
         except GpushareError as error:
             return _refuse(error, request)
-        handler: Handler = self._inner
         if self._api is not None and checked.raw_path.startswith(API_ROOTS):
             checked._match_info = self._api_match  # noqa: SLF001 - how a request knows its application
-            handler = self._api
-        if connection._messages:  # noqa: SLF001 - more requests stand behind this one
-            return _in_turn(connection, handler, checked)
-        return handler(checked)
-
-
-async def _in_turn(
-    connection: ClientConnection, handler: Handler, request: web.Request
-) -> web.StreamResponse:
-    """Answers when everybody else has had a turn.
-
-    From Python 3.12 on the library begins a handler at once.  Refusals wait for nothing, so all that stand in
-    one connection would be answered before anybody else gets a byte.
-    """
-    connection.in_turn = True
-    try:
-        await asyncio.sleep(0)
-    finally:
-        connection.in_turn = False
-    return await handler(request)
+            return self._api(checked)
+        return self._inner(checked)
 
 
 async def _refuse(error: GpushareError, request: web.BaseRequest) -> web.StreamResponse:
