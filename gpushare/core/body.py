@@ -8,18 +8,18 @@ differently is refused, so that what was checked is what Ollama reads (``core.js
 import math
 import re
 from collections.abc import Generator
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from gpushare.core.errors import BadJson, Denied, InvalidRequest, UnsupportedMedia
-from gpushare.core.json_object import examine, members
+from gpushare.core.json_object import members, read_object
 from gpushare.core.model import Call, Dialect, Endpoint, Framing, Intent, Kind
 from gpushare.core.multipart import boundary_of, read_form_field
 from gpushare.core.names import canonical_model, is_cloud, is_model_name, may_use
 
-__all__ = ["canonical_model", "is_cloud", "may_use", "read_call", "reading_call"]
+__all__ = ["canonical_model", "is_cloud", "may_use", "read_call"]
 
 # What Ollama reads at the top level of any route's body (api/types.go, openai/, anthropic/ and
 # x/imagegen).  A name missing here only loses its check for another case.
@@ -67,18 +67,6 @@ _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "
 
 def read_call(
     endpoint: Endpoint, target: str, body: bytes, *, content_type: str, content_encoding: str
-) -> Call:
-    """Returns the classified call, as ``reading_call`` does, without a pause."""
-    steps = reading_call(endpoint, target, body, content_type=content_type, content_encoding=content_encoding)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast("Call", end.value)
-
-
-def reading_call(
-    endpoint: Endpoint, target: str, body: bytes, *, content_type: str, content_encoding: str
 ) -> Generator[None, None, Call]:
     """Returns the classified call; yields now and then in a long body, so that others can be served.
 
@@ -105,8 +93,7 @@ def reading_call(
         raise UnsupportedMedia("This route takes a JSON body, not a form.")
     if not body.strip():
         raise BadJson(_EMPTY_BODY.get(endpoint.dialect, "The request body is empty; it must be JSON."))
-    yield from examine(body)
-    found = members(body, known=FIELDS)
+    found = yield from read_object(body, known=FIELDS)
     _check_values(endpoint, found)
     if endpoint.kind is Kind.ADMIN and _flag(found, "insecure"):
         raise Denied("Downloads without certificate checks are closed on this server.")

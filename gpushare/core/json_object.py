@@ -10,7 +10,7 @@ loop of every running stream waits meanwhile; what takes long in a long body yie
 import codecs
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import accumulate
 
 import msgspec
@@ -39,8 +39,10 @@ class _Name(str):
     __slots__ = ()
 
 
-def read_object(body: bytes, *, known: frozenset[str]) -> dict[str, Raw]:
+def read_object(body: bytes, *, known: frozenset[str]) -> Generator[None, None, dict[str, Raw]]:
     """Returns the members of the one JSON object that a whole body is, their values untouched.
+
+    Yields about every megabyte of a long one.
 
     Args:
         body: the bytes as received.
@@ -50,20 +52,9 @@ def read_object(body: bytes, *, known: frozenset[str]) -> dict[str, Raw]:
         BadJson: not JSON, not UTF-8, not an object.
         InvalidRequest: nested too deep, too many parts, a name given twice or in another spelling.
     """
-    for _ in examine(body):
-        pass
-    return members(body, known=known)
-
-
-def examine(body: bytes) -> Iterator[None]:
-    """Makes sure that the extent of a body is harmless; yields about every megabyte of a long one.
-
-    Raises:
-        BadJson: not UTF-8.
-        InvalidRequest: nested too deep, or too many parts.
-    """
     yield from _check_utf8(body)
     yield from _check_extent(body)
+    return members(body, known=known)
 
 
 def members(text: bytes | Raw, *, known: frozenset[str]) -> dict[str, Raw]:

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from aiohttp import hdrs, web
 
-from gpushare.core.body import reading_call
+from gpushare.core.body import read_call
 from gpushare.core.credentials import tool_of
 from gpushare.core.dialects import find_endpoint
 from gpushare.core.errors import (
@@ -109,7 +109,7 @@ async def _call(
             check_key(request, who)
         elif len(body) > limit:
             raise BodyTooLarge(limit)
-        steps = reading_call(
+        steps = read_call(
             endpoint,
             upstream_target,
             body,

@@ -16,6 +16,7 @@ from gpushare.core.multipart import boundary_of, read_form_field
 from gpushare.core.names import is_model_name, may_use
 from tests.fuzz import golike
 from tests.fuzz.target import pick, words
+from tests.turns import at_once
 
 BODIES = (
     b'{"model":"m","Model":"n","stream":true}',
@@ -43,7 +44,7 @@ def gate(data: bytes) -> None:
     """What it lets through is what it got, and Go would read what it read."""
     endpoint = pick(data, ROUTES)
     try:
-        call = read_call(endpoint, endpoint.path, data, content_type="", content_encoding="")
+        call = at_once(read_call(endpoint, endpoint.path, data, content_type="", content_encoding=""))
     except GpushareError as error:
         assert error.status in (400, 403, 415)
         assert str(error).isprintable()
@@ -70,7 +71,7 @@ def gate(data: bytes) -> None:
 def object_reader(data: bytes) -> None:
     """The members are those of the standard library's reader, with the same values, each once."""
     try:
-        found = read_object(data, known=frozenset({"model", "stream"}))
+        found = at_once(read_object(data, known=frozenset({"model", "stream"})))
     except (BadJson, InvalidRequest):
         return
     pairs = json.loads(data, object_pairs_hook=lambda pairs: pairs, parse_constant=_no_constant)

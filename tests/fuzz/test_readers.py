@@ -21,6 +21,7 @@ from tests.fuzz import golike
 from tests.fuzz.bodies import BODIES, BODY_TOKENS, FORM, FORM_TOKENS, ROUTES
 from tests.fuzz.mutations import fuzz, mutated
 from tests.fuzz.target import pick, words
+from tests.turns import at_once
 
 HERE = Path(__file__).parent
 HEADER = b'Content-Type: a\nContent-Disposition: form-data; name="model"\r\n'
@@ -82,7 +83,7 @@ def accepted(data: bytes) -> Call | None:
     """Returns the call the gate lets through."""
     endpoint = pick(data, ROUTES)
     try:
-        return read_call(endpoint, endpoint.path, data, content_type="", content_encoding="")
+        return at_once(read_call(endpoint, endpoint.path, data, content_type="", content_encoding=""))
     except GpushareError:
         return None
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from gpushare.core.model import Dialect, Outcome, Phase, Record, Service
+from gpushare.core.model import Outcome, Record
 from tests.soak.books import Answer, Journal, Life, balance
 from tests.soak.clients import ACTIONS
 from tests.soak.conductor import GROWTH_BYTES, Course, Findings, Soak, judge
 from tests.soak.process import Rest
+from tests.unit.records import CALL
 
 KILLED_AT = 1_000_000.0
 BUSY_S = 5.0
@@ -51,20 +53,7 @@ def answer(age_s: float, request: str = "a", *, complete: bool = True) -> Answer
 
 def row(outcome: Outcome, request: str = "a") -> dict[str, Record]:
     """Returns its row."""
-    record = Record(
-        request_id=request,
-        key_id="0123ab",
-        person="alice",
-        tool="curl",
-        api=Dialect.OLLAMA,
-        route="/api/chat",
-        model="m",
-        service=Service.INTERACTIVE,
-        phase=Phase.DATA,
-        outcome=outcome,
-        status=200,
-    )
-    return {request: record}
+    return {request: structs.replace(CALL, request_id=request, outcome=outcome)}
 
 
 def life(*lines: dict[str, Any], killed: bool = True) -> list[Life]:

@@ -10,6 +10,7 @@ from gpushare.core.body import FIELDS, OPTIONS, read_call
 from gpushare.core.dialects import ENDPOINTS, find_endpoint
 from gpushare.core.errors import BadJson, Denied, GpushareError, InvalidRequest, UnsupportedMedia
 from gpushare.core.model import Call, Endpoint, Framing, Intent, Kind, Lane
+from tests.turns import at_once
 
 
 def read(
@@ -23,7 +24,7 @@ def read(
     """Returns the call a request becomes."""
     endpoint, target = find_endpoint(method, path)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_call(endpoint, target, raw, content_type=content_type, content_encoding=encoding)
+    return at_once(read_call(endpoint, target, raw, content_type=content_type, content_encoding=encoding))
 
 
 CHAT: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -337,7 +338,7 @@ def test_any_values_give_a_call_or_a_refusal(
     """Whatever the fields hold on whatever route, the outcome is a call or an error of ours."""
     body = b"{" + b",".join(b'"%s":%s' % pair for pair in (found | named).items()) + b"}" + tail
     try:
-        call = read_call(row, row.path, body, content_type="", content_encoding="")
+        call = at_once(read_call(row, row.path, body, content_type="", content_encoding=""))
     except (InvalidRequest, Denied):
         return
     assert call.model or row.kind is not Kind.QUEUED

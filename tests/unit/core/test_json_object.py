@@ -14,10 +14,10 @@ from gpushare.core.json_object import (
     DEPTH_MAX,
     NAMES_MAX,
     TEXTS_MAX,
-    examine,
     members,
     read_object,
 )
+from tests.turns import at_once
 
 KNOWN = frozenset({"model", "stream", "keep_alive", "options"})
 MEGABYTE = 1 << 20
@@ -39,7 +39,7 @@ def go_reads(body: bytes) -> dict[str, object]:
 
 def gate_reads(body: bytes) -> dict[str, object]:
     """Returns what the gate takes the same fields to be."""
-    found = read_object(body, known=KNOWN)
+    found = at_once(read_object(body, known=KNOWN))
     pairs = json.JSONDecoder(object_pairs_hook=list)
     return {name: pairs.decode(bytes(found[name]).decode()) for name in KNOWN if name in found}
 
@@ -100,7 +100,7 @@ def test_what_is_accepted_reads_alike_everywhere(body: bytes) -> None:
 def test_any_bytes_give_an_object_or_a_refusal(body: bytes) -> None:
     """No bytes raise anything but a 400 of ours, and what passes is JSON for the standard reader too."""
     try:
-        found = read_object(body, known=KNOWN)
+        found = at_once(read_object(body, known=KNOWN))
     except InvalidRequest:
         return
     assert list(found) == list(json.loads(body))
@@ -122,12 +122,12 @@ def test_any_bytes_give_an_object_or_a_refusal(body: bytes) -> None:
 def test_names_two_readers_would_read_differently_are_refused(body: bytes) -> None:
     """Repeated names, and known names in another spelling, are 400 even where the values agree."""
     with pytest.raises(InvalidRequest, match=r"twice|another case"):
-        read_object(body, known=KNOWN)
+        at_once(read_object(body, known=KNOWN))
 
 
 def test_unknown_names_are_left_alone() -> None:
     """A field Ollama does not read may be spelt in any way, and its value stays as it came."""
-    found = read_object(b'{"maxTokens": 1 ,"Foo":[1, 2],"foo":{"a":1,"a":2}}', known=KNOWN)
+    found = at_once(read_object(b'{"maxTokens": 1 ,"Foo":[1, 2],"foo":{"a":1,"a":2}}', known=KNOWN))
     assert {name: bytes(value) for name, value in found.items()} == {
         "maxTokens": b"1",
         "Foo": b"[1, 2]",
@@ -147,7 +147,7 @@ def test_unknown_names_are_left_alone() -> None:
 def test_broken_json_is_placed(body: bytes, place: str) -> None:
     """The refusal names the line and column where reading stopped, counted in characters from 1."""
     with pytest.raises(BadJson, match=place):
-        read_object(body, known=KNOWN)
+        at_once(read_object(body, known=KNOWN))
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_broken_json_is_placed(body: bytes, place: str) -> None:
 def test_what_is_not_one_json_object_is_refused(body: bytes) -> None:
     """Other values, loose dialects of JSON and text that is not UTF-8 are 400."""
     with pytest.raises(BadJson):
-        read_object(body, known=KNOWN)
+        at_once(read_object(body, known=KNOWN))
 
 
 def test_utf8_is_judged_across_its_pieces() -> None:
     """A long text whose characters straddle the steps of the check passes; one cut short does not."""
     text = "\u20ac" * (MEGABYTE // 4)
-    read_object(f'{{"a":"{text}"}}'.encode(), known=KNOWN)
-    read_object(f'{{"ab":"{text}"}}'.encode(), known=KNOWN)
+    at_once(read_object(f'{{"a":"{text}"}}'.encode(), known=KNOWN))
+    at_once(read_object(f'{{"ab":"{text}"}}'.encode(), known=KNOWN))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_utf8_is_judged_across_its_pieces() -> None:
 def test_bodies_no_honest_request_has_are_refused(body: bytes) -> None:
     """Deep nesting and masses of anything are 400, never an error of the interpreter or a long wait."""
     with pytest.raises(InvalidRequest):
-        read_object(body, known=KNOWN)
+        at_once(read_object(body, known=KNOWN))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_bodies_no_honest_request_has_are_refused(body: bytes) -> None:
 )
 def test_honest_bodies_within_the_limits_pass(body: bytes) -> None:
     """Brackets inside texts do not count, long conversations and long lists of numbers pass."""
-    assert list(read_object(body, known=KNOWN)) == ["a"]
+    assert list(at_once(read_object(body, known=KNOWN))) == ["a"]
 
 
 @given(st.lists(st.sampled_from(['"', "\\", "[", "]", "{", "x"]), max_size=8).map("".join), st.integers(0, 3))
@@ -233,7 +233,7 @@ def test_depth_is_counted_right_where_pieces_meet(tail: str, shift: int) -> None
     text = json.dumps("x" * (65_536 - 8 - shift) + tail)
     for depth, accepted in ((DEPTH_MAX - 1, True), (DEPTH_MAX, False)):
         body = f'{{"a":{text},"b":{"[" * depth}{"]" * depth}}}'.encode()
-        assert _accepted(lambda body=body: read_object(body, known=KNOWN)) is accepted  # type: ignore[misc]
+        assert _accepted(lambda body=body: at_once(read_object(body, known=KNOWN))) is accepted  # type: ignore[misc]
 
 
 def _accepted(reading: Callable[[], object]) -> bool:
@@ -250,7 +250,7 @@ def test_a_long_body_is_examined_in_steps(text: str) -> None:
 
     def steps(size: int) -> int:
         body = f'{{"a":"{text * (size // len(text.encode()))}"}}'.encode()
-        return sum(1 for _ in examine(body))
+        return sum(1 for _ in read_object(body, known=KNOWN))
 
     assert steps(20 * MEGABYTE) in (20, 40)  # those that are not ASCII are gone through twice
     assert steps(MEGABYTE // 2) == 0
@@ -258,7 +258,7 @@ def test_a_long_body_is_examined_in_steps(text: str) -> None:
 
 def test_an_inner_object_is_opened_by_the_same_rule() -> None:
     """Members of a value follow the same rule with their own list of known names."""
-    options = read_object(b'{"options":{"num_ctx":1,"NUM_CTX":2}}', known=KNOWN)["options"]
+    options = at_once(read_object(b'{"options":{"num_ctx":1,"NUM_CTX":2}}', known=KNOWN))["options"]
     assert list(members(options, known=KNOWN)) == ["num_ctx", "NUM_CTX"]
     with pytest.raises(InvalidRequest, match="num_ctx"):
         members(options, known=frozenset({"num_ctx"}))
