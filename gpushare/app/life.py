@@ -3,21 +3,28 @@
 Called by: ``app.build`` enters what each object needs, beside making it; ``app.serving`` does it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from gpushare.core.config import Config
+
+AGAIN_S = 1.0  # pause after a fault of ours
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """Lists to add to; entries are called in their order, those of ``on_stop`` in the reverse one.
 
-    ``on_start`` is awaited before the server listens.  ``tasks`` are started with the server and cancelled
-    before its end.  ``on_reload`` is called with a new configuration; an entry that raises has changed
-    nothing, and the whole reload is undone.  ``on_drain`` is called first thing when the server closes down,
-    while every connection still works.  Neither may wait.
+    ``on_start`` is awaited before the server listens.  ``tasks`` are kept up while the server lives.
+    ``on_reload`` is called with a new configuration; an entry that raises has changed nothing, and the whole
+    reload is undone.  ``on_drain`` is called first thing when the server closes down, while every connection
+    still works.  Neither may wait.
     ``on_stop`` is awaited when nothing is served any more.  ``checks`` tell, by name, whether a part makes
     progress; they may not wait either, and while one says no, the service manager's watchdog is not fed.
     """
@@ -70,3 +77,16 @@ def _says_yes(check: Callable[[], bool]) -> bool:
         return check()
     except Exception:  # noqa: BLE001 - a part that cannot tell is a part that fails
         return False
+
+
+async def keep_up(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a task until it ends or is cancelled; one that fails is begun again.
+
+    The fault is ours, and everybody's answers would end with the server.
+    """
+    while True:
+        try:
+            return await run()
+        except Exception:  # noqa: BLE001 - whatever it was, the server goes on
+            _log.exception("task.failed")
+        await asyncio.sleep(AGAIN_S)

@@ -15,6 +15,7 @@ from contextlib import suppress
 import structlog
 
 from gpushare import __version__
+from gpushare.app.life import keep_up
 from gpushare.app.reload import Read, Reload
 from gpushare.app.serving import Running, running
 from gpushare.app.supervision import Supervision
@@ -99,9 +100,9 @@ async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
         reload = Reload(server.parts, server.life, read, supervision)
         signals.on_hangup = reload.ask
         background = [
-            tasks.create_task(reload.run()),
+            tasks.create_task(keep_up(reload.run)),
             tasks.create_task(_announce(server, supervision)),
-            tasks.create_task(supervision.watch()),
+            tasks.create_task(keep_up(supervision.watch)),
         ]
         await signals.stop.wait()
         _log.info("server.draining", running=len(server.parts.gateway.live))

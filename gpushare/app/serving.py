@@ -19,7 +19,7 @@ from gpushare.app.build import answer_api, build_app, build_parts, connection_li
 from gpushare.app.disk import watch_disk
 from gpushare.app.examination import SelfExamination
 from gpushare.app.keys import KeyKeeper, watch_keys
-from gpushare.app.life import Life
+from gpushare.app.life import Life, keep_up
 from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile, read_secret
@@ -143,7 +143,7 @@ async def running(
         for listener in listeners:
             await ClientSite(runner, listener, backlog=BACKLOG, tls=tls).start()
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(run()) for run in life.tasks]
+            background = [tasks.create_task(keep_up(run)) for run in life.tasks]
             yield Running(parts, life, runner, address, at_port, handed_over=bool(handed_over))
             for task in background:
                 task.cancel()

@@ -51,10 +51,10 @@ class StuckModels:
     async def run(self) -> None:
         """Drops one model after the other, until cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
             while self._silent:
                 await self._drop(self._silent.pop())
+            self._news.clear()
+            await self._news.wait()
 
     async def _drop(self, model: str) -> None:
         try:

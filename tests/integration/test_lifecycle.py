@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gpushare.app import serving
 from gpushare.core.keys import KeyRing
 from gpushare.sim import State
 from tests.conformance.tools import (
@@ -150,6 +151,18 @@ async def test_as_many_descriptors_are_allowed_as_are_needed(tmp_path: Path) -> 
     inside = (sys.executable, "-c", f"{code}os.execv(sys.argv[1], sys.argv[1:])")
     async with served(tmp_path, "http://127.0.0.1:9", people=PEOPLE, inside=inside) as server:
         assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
+
+
+async def test_a_part_that_fails_ends_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours in what runs beside the calls is logged, and the calls go on."""
+
+    async def bug(*_args: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(serving, "watch_disk", bug)
+    async with gateway(tmp_path) as gate:
+        await logged(gate, "task.failed")
+        assert (await gate.post("/api/chat", chat()))[0] == 200
 
 
 # --- the key file -----------------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """What parts want done: in which order, how often, and what happens when one of them fails."""
 
-import pytest
+import asyncio
 
-from gpushare.app.life import Life
+import pytest
+from structlog.testing import capture_logs
+
+from gpushare.app import life as module
+from gpushare.app.life import Life, keep_up
 from gpushare.core.config import Config, Queue
 
 
@@ -58,3 +62,25 @@ def test_a_reload_that_fails_is_undone() -> None:
     with pytest.raises(ValueError, match="3"):
         life.reload(Config(), Config(queue=Queue(slots=3)))
     assert got == [("before", 3), ("before", 1)]
+
+
+async def test_a_task_that_fails_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours ends neither the task nor those beside it; a cancellation does."""
+    monkeypatch.setattr(module, "AGAIN_S", 0)
+    begun: list[int] = []
+    going_on = asyncio.Event()
+
+    async def run() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise ValueError("a fault of ours")
+        going_on.set()
+        await asyncio.Event().wait()
+
+    with capture_logs() as lines:
+        task = asyncio.create_task(keep_up(run))
+        await going_on.wait()
+    assert [line["event"] for line in lines] == ["task.failed"] * 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -36,6 +36,11 @@ class Ward(Clinic):
         self.memory = Memory()
         self.seen: list[tuple[list[str], tuple[str, ...]]] = []
         self.stuck = StuckModels(self.memory, self.health, look=self.look, enabled=True)
+        self.start()
+
+    def start(self) -> None:
+        """Runs it."""
+        self.task = asyncio.create_task(self.stuck.run())
 
     async def look(self) -> None:
         """Notes what was asked to leave, and what nobody may ask for yet."""
@@ -53,10 +58,9 @@ class Ward(Clinic):
 async def ward() -> AsyncIterator[Ward]:
     """One that runs."""
     bench = Ward()
-    task = asyncio.create_task(bench.stuck.run())
     yield bench
-    task.cancel()
-    await asyncio.wait([task])
+    bench.task.cancel()
+    await asyncio.wait([bench.task])
 
 
 async def test_a_silent_model_is_dropped_once_and_tried_again(ward: Ward) -> None:
@@ -123,3 +127,16 @@ async def test_without_the_setting_nothing_is_dropped(ward: Ward) -> None:
     await ward.ended(Outcome.TIMEOUT_FIRST_BYTE, "big")
     assert ward.memory.asked == []
     assert ward.health.shut_models() == ("big",)
+
+
+async def test_what_is_left_of_a_run_that_failed(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run drops it, without news."""
+    monkeypatch.setattr(ward.memory, "unload", None)
+    with capture_logs():
+        await ward.ended(Outcome.TIMEOUT_FIRST_BYTE, "big", "large")
+    assert ward.task.done()
+    assert isinstance(ward.task.exception(), TypeError)
+    monkeypatch.undo()
+    ward.start()
+    await settle_loop()
+    assert len(ward.memory.asked) == 1
