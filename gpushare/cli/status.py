@@ -78,7 +78,7 @@ def _gpus(gpus: tuple[Gpu, ...]) -> list[str]:
 def _headline(document: Document, *, utc: bool) -> str:
     head = wording.opening(document)
     if document.state in (State.BUSY, State.SWAP):
-        sentence = wording.newcomer(document.new_request_starts_in_s)
+        sentence = newcomer(document, document.new_request_starts_in_s)
         head += f" · {sentence[:1].lower()}{sentence[1:]}"
     now = document.now.astimezone(UTC if utc else None)
     when = f"{now:%H:%M:%S} UTC" if utc else f"{now:%H:%M}"
@@ -139,6 +139,11 @@ def _styled(text: str, rows: Sequence[Running | Waiting]) -> list[str]:
 def remark(call: Waiting) -> str:
     """Returns why a request starts late, if there is a reason to tell."""
     return call.reason or ("loads the model first" if call.swap else "")
+
+
+def newcomer(document: Document, left_s: float | None) -> str:
+    """Returns when a new request would start, as a sentence; ``left_s`` is the time left to what was told."""
+    return wording.newcomer(left_s, told=document.new_request_starts is not None)
 
 
 def who(call: Running | Waiting) -> str:

@@ -47,11 +47,6 @@ class Rows:
     waiting: tuple[Waiting, ...]
 
 
-def document(picture: Picture, audience: Audience, starts_in_s: float | None = None) -> Document:
-    """Returns what ``audience`` may see of ``picture``; see ``Showing.document``."""
-    return Showing(picture).document(audience, starts_in_s)
-
-
 class Showing:
     """One picture, shown to any number of viewers.
 
@@ -74,9 +69,8 @@ class Showing:
         self._models: dict[Hashable, tuple[Model, ...]] = {}
 
     def document(self, audience: Audience, starts_in_s: float | None) -> Document:
-        """Returns everything a viewer may see; ``starts_in_s`` is when a new call of theirs would start."""
+        """Returns everything a viewer may see; for ``starts_in_s`` see the method."""
         picture, rows = self.picture, self.rows(audience)
-        starts_in_s = self.starts_in_s(starts_in_s)
         starts = picture.after(starts_in_s) if starts_in_s else None
         return Document(
             now=picture.at(picture.now),
@@ -97,9 +91,10 @@ class Showing:
         )
 
     def starts_in_s(self, expected_s: float | None) -> float | None:
-        """Returns when a new call would start: at once where nobody is, unknown where none is taken.
+        """Returns when a viewer is told that a new call of theirs would start, below 0 when that has passed.
 
-        Where nothing is known of the first in line, a newcomer is told no more.
+        It is 0 for at once, where nobody is, and None where nobody knows or none is taken.  Where nothing is
+        known of the first in line, a newcomer is told no more.
         """
         first = next((row for row in self.picture.queue.waiting if row.lane is Lane.GENERATE), None)
         match self.state:

@@ -48,13 +48,16 @@ def estimate(seconds: float | None) -> str:
     return "more than 10 min"
 
 
-def newcomer(seconds: float | None) -> str:
-    """Returns when a new request would start, as a sentence."""
+def newcomer(seconds: float | None, *, told: bool) -> str:
+    """Returns when a new request would start, as a sentence.
+
+    Args:
+        seconds: from now; None where nobody knows.
+        told: an instant was told, which may have passed; without one it starts at once.
+    """
     if seconds is None:
         return "There is no estimate yet for a new request"
-    if seconds <= 0:
-        return f"{NEWCOMER} at once"
-    return f"{NEWCOMER} {within(estimate(seconds))}"
+    return f"{NEWCOMER} {within(estimate(seconds)) if told else 'at once'}"
 
 
 def reason(why: Reason, whose: str) -> str:

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
-from gpushare.cli.status import progress, remark, who
+from gpushare.cli.status import newcomer, progress, remark, who
 from gpushare.cli.top.state import State
 from gpushare.core import wording
 from gpushare.core.document import Document, LastDay, Running, Waiting
@@ -84,7 +84,7 @@ class _Picture:
         document, width = self._document, self._width
         yield _two(printable(wording.opening(document)), printable(self._corner()), width)
         if document.state in _TAKING:  # at other times the headline says it, or none is taken
-            yield _line(wording.newcomer(document.new_request_starts_in_s), width, GREY)
+            yield _line(newcomer(document, self._left(document.new_request_starts_in_s)), width, GREY)
         for notice in document.notices:
             yield _line(f"! {notice.text}", width, "red" if notice.level == "bad" else "yellow")
         gpus = document.gpus or ()

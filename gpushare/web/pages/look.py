@@ -79,9 +79,12 @@ class Look:
     def starts_in_s(self, who: Principal | None) -> float | None:
         """Returns when a call of the viewer would start if it came now, for a model that is in memory.
 
-        0 means at once; an instant that was told and has passed is below 0.
+        As ``Showing.starts_in_s`` puts it.
         """
-        return self._parts.newcomers.left_s(self.newcomer(who), self.wall, lambda: self._forecast(who))
+        newcomers = self._parts.newcomers
+        return self.showing.starts_in_s(
+            newcomers.left_s(self.newcomer(who), self.wall, lambda: self._forecast(who))
+        )
 
     def _forecast(self, who: Principal | None) -> float | None:
         caller, parts = who or ANONYMOUS, self._parts

@@ -182,11 +182,11 @@ def head(look: Look, audience: Audience) -> HeadPart:
     rows = showing.rows(audience)
     newcomer, starts = "", None
     if showing.state in (State.BUSY, State.SWAP):
-        left_s = showing.starts_in_s(look.starts_in_s(audience.who))
+        left_s = look.starts_in_s(audience.who)
         if left_s:
             newcomer, starts = wording.NEWCOMER, showing.picture.after(left_s)
         else:
-            newcomer = wording.newcomer(left_s)
+            newcomer = wording.newcomer(left_s, told=False)
     return HeadPart(
         headline=wording.headline(
             showing.state, rows.running, waiting=len(rows.waiting), ollama=showing.ollama

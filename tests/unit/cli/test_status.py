@@ -20,6 +20,7 @@ DOCUMENT = {
     "state": "busy",
     "notices": [{"code": "x", "level": "warn", "text": "The GPU is hot."}],
     "new_request_starts_in_s": 90.0,
+    "new_request_starts": "2026-11-20T14:04:42Z",
     "ollama": {"up": True, "version": "0.21.0", "since": None},
     "running": [
         {"id": "r1", "who": "bob", "you": False, "model": "m:30b", "started": "2026-11-20T14:02:41Z"}
@@ -68,6 +69,12 @@ def test_the_screen_answers_in_a_sentence_then_shows_the_queue(monkeypatch: pyte
         "  1  alice (you)  m:30b     14 s  about 10 s\n"
         "  2  dave         g:27b      4 s  no estimate yet  loads the model first"
     )
+
+
+def test_what_is_overdue_does_not_start_at_once() -> None:
+    """Zero seconds left are "any moment" behind a queue, "at once" only where no time was told."""
+    assert "a new request would start any moment" in screen(new_request_starts_in_s=0.0)
+    assert "a new request would start at once" in screen(new_request_starts_in_s=0.0, new_request_starts=None)
 
 
 def test_a_reason_to_start_late_is_told() -> None:

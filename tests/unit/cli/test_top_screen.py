@@ -122,6 +122,7 @@ def test_times_go_on_between_two_documents() -> None:
     text = "\n".join(lines(known, now=112.0))
     assert "26 s  any moment" in text
     assert "in about 1 min 30 s" in text
+    assert "A new request would start any moment" in lines(known, now=200.0)[1]
     known.lost = LOST
     lost = lines(known, now=500.0)
     assert lost[0].rstrip().endswith("No connection since 14:03:12, try 3")

@@ -11,7 +11,7 @@ from gpushare.core.gpu import GpuReading, GpuView
 from gpushare.core.model import Lane, Principal, ResidentModel, Role, Service
 from gpushare.core.picture import OllamaView, Picture, Progress
 from gpushare.core.stats import Day, LastCall, PersonDay
-from gpushare.core.status import Showing, document
+from gpushare.core.status import Showing
 from gpushare.core.views import Delay, QueueView, Reason, RunningView, WaitingView
 
 NOW = 5000.0
@@ -97,7 +97,8 @@ PICTURE = Picture(
 
 def seen(who: Principal | None, picture: Picture = PICTURE, people: People = "names") -> dict[str, Any]:
     """Returns the JSON a viewer gets."""
-    made = document(picture, Audience(who=who, people=people), 90.0)
+    showing = Showing(picture)
+    made = showing.document(Audience(who=who, people=people), showing.starts_in_s(90.0))
     return json.loads(msgspec.json.encode(made))  # type: ignore[no-any-return]
 
 

@@ -64,18 +64,19 @@ def test_an_estimate_is_never_zero(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "told", "words"),
     [
-        (None, "There is no estimate yet for a new request"),
-        (0.0, "A new request would start at once"),
-        (3.0, "A new request would start in a few seconds"),
-        (90.0, "A new request would start in about 1 min 30 s"),
-        (700.0, "A new request would start in more than 10 min"),
+        (None, False, "There is no estimate yet for a new request"),
+        (0.0, False, "A new request would start at once"),
+        (0.0, True, "A new request would start any moment"),
+        (3.0, True, "A new request would start in a few seconds"),
+        (90.0, True, "A new request would start in about 1 min 30 s"),
+        (700.0, True, "A new request would start in more than 10 min"),
     ],
 )
-def test_newcomers_get_a_sentence(seconds: float | None, words: str) -> None:
-    """The estimate for a new request reads as a sentence."""
-    assert wording.newcomer(seconds) == words
+def test_newcomers_get_a_sentence(seconds: float | None, *, told: bool, words: str) -> None:
+    """The estimate for a new request reads as a sentence; what is overdue is not "at once"."""
+    assert wording.newcomer(seconds, told=told) == words
 
 
 @pytest.mark.parametrize(
