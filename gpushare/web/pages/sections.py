@@ -17,6 +17,7 @@ from datetime import datetime
 import jinja2
 from aiohttp import web
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from gpushare.core import wording
 from gpushare.core.audience import Audience
@@ -26,7 +27,7 @@ from gpushare.core.document import Gpu, LastDay, Model, Notice, Ollama, PersonSh
 from gpushare.core.names import canonical_model
 from gpushare.core.notices import notices
 from gpushare.core.status import Rows
-from gpushare.core.why import Queue, why_own
+from gpushare.core.why import Held, Place, why_own
 from gpushare.core.wording import Headline
 from gpushare.core.you import KEYLESS, MOST, Card, card
 from gpushare.web.pages.look import Look
@@ -87,6 +88,14 @@ class QueuePart:
     details: bool
     free: bool
     ends: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyPart:
+    """Why the viewer's calls wait; as everywhere on a page, they hold only the instant of their start."""
+
+    line: tuple[Place, ...]
+    calls: tuple[Held, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,8 +220,9 @@ def _calls(look: Look, audience: Audience) -> tuple[Waiting, ...]:
     return tuple(row for row in look.showing.rows(audience).waiting if row.you)[MOST:]
 
 
-def _why(look: Look, audience: Audience) -> Queue:
-    return why_own(look.showing.picture, audience)
+def _why(look: Look, audience: Audience) -> WhyPart:
+    queue = why_own(look.showing.picture, audience)
+    return WhyPart(line=queue.line, calls=tuple(replace(call, starts_in_s=None) for call in queue.calls))
 
 
 def _queue(look: Look, audience: Audience) -> QueuePart:
@@ -309,7 +319,7 @@ SECTIONS: dict[str, Section] = {
         Section(name="head", every_s=0.5, content=head, scope=_newcomer),
         Section(name="you", every_s=0.5, content=you, scope=_person),
         Section(name="calls", every_s=0.5, content=_calls, scope=_person),
-        Section(name="why", every_s=5.0, content=_why, scope=_person),
+        Section(name="why", every_s=0.5, content=_why, scope=_person),
         Section(name="queue", every_s=0.5, content=_queue, scope=_queue_rows),
         Section(name="controls", every_s=0.5, content=_controls, scope=_kind),
         Section(name="health", every_s=2.0, content=_health, scope=_kind),

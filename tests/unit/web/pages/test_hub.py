@@ -170,13 +170,14 @@ async def test_only_those_with_rows_have_their_own(site: Site, renders: CountedR
 async def test_time_alone_changes_nothing(site: Site, renders: CountedRenders) -> None:
     """P38: two looks three seconds apart show the same: nothing is rendered and nothing sent."""
     sinks = [join(site, name)[0] for name in ("", "alice", "bob", "carol")]
+    sinks += [join(site, "alice", view="me")[0], join(site, "carol", view="admin")[0]]
     await site.round()
     for sink in sinks:
         assert sink.news()
     renders.taken()
     await site.round(3.0)
     assert renders.taken() == []
-    assert [sink.written for sink in sinks] == [[], [], [], []]
+    assert [sink.written for sink in sinks] == [[]] * 6
 
 
 async def test_every_section_looks_as_often_as_it_says(site: Site) -> None:
@@ -189,6 +190,17 @@ async def test_every_section_looks_as_often_as_it_says(site: Site) -> None:
     assert sink.news() == []
     await site.round(4.5)
     assert sink.news() == ["models"]
+
+
+async def test_a_place_is_the_same_in_every_part(site: Site) -> None:
+    """The card and "Why you wait" tell of one queue, so they are told together."""
+    sink, _ = join(site, "alice", view="me")
+    await site.round()
+    sink.news()
+    waiting = tuple(replace(row, position=row.position + 3) for row in site.queue.view.waiting)
+    site.queue.view = replace(site.queue.view, waiting=waiting)
+    await site.round(0.5)
+    assert sink.news() == ["you", "why"]
 
 
 async def test_a_living_stream_is_never_silent_for_long(site: Site) -> None:
