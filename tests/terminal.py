@@ -109,7 +109,9 @@ def on_terminal(
         os.close(keyboard)
 
 
-# Makes the terminal the one that controls the session, so that Ctrl-C and Ctrl-Z become signals.
-_ENTER = """import fcntl, os, sys, termios
+# Makes the terminal the one that controls the session, so that Ctrl-C and Ctrl-Z become signals; a shell that
+# started the tests in the background has them ignored.
+_ENTER = """import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])"""

@@ -113,7 +113,7 @@ SHAPES: dict[str, tuple[str, type[Struct]]] = {
     "config check": ("gpushare.config-check/1", Check),
     "config show": ("gpushare.config/1", Settings),
 }
-PROBLEMS = {"doctor"}  # there is no Ollama here, which is its exit code
+PROBLEMS = {"doctor"}  # nobody is where Ollama should be, which is its exit code
 MORE = {"key show": ["erin"], "queue cancel": ["r_1"], "models unload": ["m"]}
 
 
@@ -129,8 +129,8 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 @pytest.fixture
-def atlas(gateway: Gateway, home: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    """A gateway that answers every command of somebody with an empty home."""
+def atlas(gateway: Gateway, home: Path, nobody: str, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """A gateway that answers every command of somebody with an empty home and without an Ollama."""
     assert home.is_dir()
     gateway.answer("/gpushare/v1/status", (200, BODY))
     gateway.answer("/gpushare/v1/whoami", (200, json.dumps(WHOAMI).encode()))
@@ -139,6 +139,7 @@ def atlas(gateway: Gateway, home: Path, monkeypatch: pytest.MonkeyPatch) -> Gate
     for path, body in ADMIN.items():
         gateway.answer(path, (200, json.dumps(body).encode()))
     monkeypatch.setenv("GPUSHARE_URL", gateway.url)
+    monkeypatch.setenv("GPUSHARE_OLLAMA__URL", nobody)
     return gateway
 
 
