@@ -69,6 +69,17 @@ async def test_not_exactly_one_host(gate: Gate, hosts: list[bytes]) -> None:
     )
 
 
+@pytest.mark.item(27)
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/status", "/connect", "/metrics", "/api/tags"])
+async def test_http_1_0_needs_no_host(gate: Gate, path: str) -> None:
+    """Health checks of proxies send none; a browser, which a foreign page could use, does not speak it."""
+    await know_models(gate)
+    for who in (None, "alice"):
+        for method in ("GET", "HEAD"):
+            request = shot(gate, f"{method} {path} HTTP/1.0", who=who).replace(LINE, b"")
+            assert statuses(await exchange(gate, request)) == [200]
+
+
 FOREIGN = (
     "https://evil.example",
     "null",
