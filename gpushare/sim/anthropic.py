@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpushare.sim import gojson
-from gpushare.sim.asks import Ask
+from gpushare.sim.asks import Ask, tokens_of
 from gpushare.sim.records import Final, Piece
 
 _KINDS = {
@@ -97,7 +97,7 @@ class Messages:
         if self.begun:
             return []
         self.begun = True
-        estimate = max(1, len(self.ask.text.encode()) // 4)
+        estimate = tokens_of(self.ask.text)
         counts = {"input_tokens": estimate, "output_tokens": 0}
         return [_event("message_start", {"message": {**self._message([]), "usage": counts}})]
 

@@ -58,6 +58,16 @@ _GO_TYPES = {
 _KINDS = {list: "array", str: "string", int: "number", float: "number", bool: "bool"}
 
 
+def tokens_of(text: str) -> int:
+    """Returns about how many tokens a text has."""
+    return max(1, len(octets(text)) // 4)
+
+
+def octets(text: str) -> bytes:
+    """Returns a text in UTF-8; half a surrogate pair is some character, as it is to Go."""
+    return text.encode(errors="replace")
+
+
 def read_object(path: str, body: bytes) -> dict[str, object]:
     """Returns the top-level object with lower-case keys; what follows the first value is not looked at.
 

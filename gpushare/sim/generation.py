@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from gpushare.sim.answer import Answer
 from gpushare.sim.anthropic import Messages
-from gpushare.sim.asks import Ask
+from gpushare.sim.asks import Ask, tokens_of
 from gpushare.sim.gpu import Gpu, GpuError
 from gpushare.sim.journal import Entry
 from gpushare.sim.openai import ChatCompletions, Completions
@@ -71,7 +71,7 @@ class Generation:
             tokens = ask.limit
         self._pieces = pieces_of(ask, self._plan, tokens)
         self._begun = time.monotonic_ns()
-        self._prompt_tokens = max(1, len(ask.text.encode()) // 4)
+        self._prompt_tokens = tokens_of(ask.text)
         self._load_ns = 0
         self._prompt_ns = 0
         self._eval_from = 0

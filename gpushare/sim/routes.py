@@ -11,7 +11,7 @@ from typing import cast
 
 from gpushare.sim import anthropic, gojson, openai
 from gpushare.sim.answer import Answer
-from gpushare.sim.asks import Ask, BadAsk, read_ask, read_object
+from gpushare.sim.asks import Ask, BadAsk, octets, read_ask, read_object, tokens_of
 from gpushare.sim.generation import WRITERS, Generation
 from gpushare.sim.gpu import Gpu, GpuError
 from gpushare.sim.journal import Entry
@@ -140,7 +140,7 @@ async def _embed(machine: Machine, entry: Entry, answer: Answer) -> None:
                 per_input_s = 1 / model.tokens_per_s if model.tokens_per_s else 0.0
                 await asyncio.sleep((entry.plan.ttft_ms or 0.0) / 1000 + per_input_s * len(ask.inputs))
         vectors = [_vector(text, machine.script.dimensions) for text in ask.inputs]
-        tokens = sum(max(1, len(text.encode()) // 4) for text in ask.inputs)
+        tokens = sum(tokens_of(text) for text in ask.inputs)
         times = (int((loop.time() - begun) * 1e9), int((loaded - begun) * 1e9))
         headers, body = _embedding_body(ask, vectors, tokens=tokens, times=times)
         await answer.single(200, headers, body)
@@ -268,7 +268,7 @@ def _installed(machine: Machine, name: str) -> SimModel:
 
 def _vector(text: str, dimensions: int) -> list[float]:
     """Returns a unit-less vector that depends on the text alone; never zero, never in exponent form."""
-    seed = hashlib.shake_128(text.encode()).digest(2 * dimensions)
+    seed = hashlib.shake_128(octets(text)).digest(2 * dimensions)
     numbers = struct.unpack(f"<{dimensions}H", seed)
     return [(number % 9999 + 1) / 10_000 for number in numbers]
 

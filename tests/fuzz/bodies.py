@@ -5,6 +5,7 @@ import json
 import re
 from email.parser import BytesParser
 from email.policy import HTTP
+from typing import Any
 
 from gpushare.core.body import read_call
 from gpushare.core.dialects import ENDPOINTS
@@ -75,9 +76,16 @@ def object_reader(data: bytes) -> None:
     except (BadJson, InvalidRequest):
         return
     pairs = json.loads(data, object_pairs_hook=lambda pairs: pairs, parse_constant=_no_constant)
-    assert [key for key, _ in pairs] == list(found)
+    assert [_whole(key) for key, _ in pairs] == list(found)
     for (_, value), raw in zip(pairs, found.values(), strict=True):
-        assert json.loads(bytes(raw), object_pairs_hook=lambda pairs: pairs) == value
+        assert _whole(json.loads(bytes(raw), object_pairs_hook=lambda pairs: pairs)) == _whole(value)
+
+
+def _whole(value: Any) -> Any:
+    """Returns a value as Ollama reads it: with U+FFFD in the place of each half of a surrogate pair."""
+    if isinstance(value, str):
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    return [_whole(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _no_constant(word: str) -> object:

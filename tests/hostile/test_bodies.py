@@ -243,11 +243,11 @@ async def test_names_of_models(gate: Gate, model: str) -> None:
 @pytest.mark.item(53)
 @pytest.mark.parametrize("text", [r"\ud800", r"a\udfffb", r"\u0000", r"\ud83d\ude00", r"\ud800\ud800"])
 async def test_odd_characters_in_a_prompt(gate: Gate, text: str) -> None:
-    """They pass as they were written, or are refused; they break nothing."""
+    """They pass as they were written, half a surrogate pair included: tools cut emoji in two."""
     body = BODY.replace(CANARY.encode(), text.encode())
     answer = await exchange(gate, chat_shot(gate, body=body))
-    assert statuses(answer) in ([200], [400])
-    assert [entry.body for entry in calls(gate)] in ([body], [])
+    assert statuses(answer) == [200]
+    assert [entry.body for entry in calls(gate)] == [body]
 
 
 def many_messages() -> bytes:

@@ -12,6 +12,7 @@ from gpushare.core.json_object import (
     BETWEEN_MAX,
     CONTAINERS_MAX,
     DEPTH_MAX,
+    HALF_PAIRS_MAX,
     NAMES_MAX,
     TEXTS_MAX,
     members,
@@ -103,7 +104,58 @@ def test_any_bytes_give_an_object_or_a_refusal(body: bytes) -> None:
         found = at_once(read_object(body, known=KNOWN))
     except InvalidRequest:
         return
-    assert list(found) == list(json.loads(body))
+    assert list(found) == [whole(name) for name in json.loads(body)]
+
+
+def whole(text: str) -> str:
+    """Returns what Ollama makes of a text: U+FFFD in the place of each half of a surrogate pair."""
+    return "".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in text)
+
+
+escapes = st.sampled_from(
+    [
+        r"\ud83d",
+        r"\uDE00",
+        r"\ud83d\ude00",
+        r"\udbff",
+        r"\udfff",
+        r"\ud7ff",
+        r"\ue000",
+        r"\u0041",
+        r"\\",
+        r"\n",
+        "x",
+    ]
+)
+
+
+@given(st.lists(escapes, max_size=12).map("".join))
+@example(r"\ud83d")
+@example(r"\\ud83d\ud83d\ude00\ude00")
+@example(r"\\\ud83dA")
+@example(r"\ud83d\\ude00")
+def test_half_a_surrogate_pair_is_read_as_ollama_reads_it(escaped: str) -> None:
+    """Tools that cut a text cut emoji in two; their call counts, and nothing else is changed."""
+    body = f'{{"{escaped}":1,"a":["{escaped}"]}}'.encode()
+    found = at_once(read_object(body, known=KNOWN))
+    assert list(found) == [whole(json.loads(f'"{escaped}"')), "a"]
+    assert json.loads(bytes(found["a"])) == [whole(json.loads(f'"{escaped}"'))]
+
+
+def test_half_pairs_are_found_wherever_a_turn_ends() -> None:
+    """A long body is searched in steps; what lies across two of them is neither missed nor torn."""
+    for shift in range(20):
+        fill = b"x" * (MEGABYTE - 50 + shift)
+        body = b'{"a":"%b%b"}' % (fill, rb"\ud83d\ude00\ude00" * 4)
+        found = at_once(read_object(body, known=KNOWN))
+        assert bytes(found["a"]) == b'"%b%b"' % (fill, rb"\ud83d\ude00\ufffd" * 4), shift
+
+
+def test_too_many_half_pairs_are_refused() -> None:
+    """Putting them right takes a step for each."""
+    body = b'{"a":"%b"}' % (rb"\ud800" * (HALF_PAIRS_MAX + 1))
+    with pytest.raises(BadJson):
+        at_once(read_object(body, known=KNOWN))
 
 
 @pytest.mark.parametrize(

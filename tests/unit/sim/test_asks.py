@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpushare.sim.asks import BadAsk, read_ask
+from gpushare.sim.asks import BadAsk, octets, read_ask, tokens_of
 
 
 def body(**fields: object) -> bytes:
@@ -73,3 +73,9 @@ def test_the_limit_is_each_dialect_s_own_field() -> None:
     assert read_ask("/api/generate", body(model="m", options={"num_predict": -1})).limit == 0
     assert read_ask("/v1/completions", body(model="m", prompt="x", max_tokens=6)).limit == 6
     assert read_ask("/v1/responses", body(model="m", input="x", max_output_tokens=7)).limit == 7
+
+
+def test_half_a_surrogate_pair_counts_as_a_character() -> None:
+    """A tool may have cut an emoji in two; Go reads on."""
+    assert octets("a\ud83d") == b"a?"
+    assert tokens_of("\ud83d" * 8) == 2
