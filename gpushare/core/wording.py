@@ -16,6 +16,31 @@ from gpushare.core.views import Delay, Reason
 UNKNOWN = "\N{EN DASH}"
 NO_ESTIMATE = "no estimate yet"
 NEWCOMER = "A new request would start"
+TOOL_NAMES = {
+    "ai-sdk": "the AI SDK",
+    "anthropic": "an Anthropic library",
+    "browser": "a browser",
+    "claude-code": "Claude Code",
+    "cline": "Cline",
+    "codex": "Codex",
+    "continue": "Continue",
+    "copilot": "Copilot",
+    "curl": "curl",
+    "go": "Go",
+    "home-assistant": "Home Assistant",
+    "java": "Java",
+    "litellm": "LiteLLM",
+    "node": "Node.js",
+    "ollama": "ollama",
+    "ollama-js": "ollama-js",
+    "ollama-python": "ollama-python",
+    "open-webui": "Open WebUI",
+    "openai": "an OpenAI library",
+    "opencode": "OpenCode",
+    "other": "another tool",
+    "python": "Python",
+    "zed": "Zed",
+}
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -121,6 +146,11 @@ def size(count: int) -> str:
 def number(count: int) -> str:
     """Returns a whole number with its thousands set apart by narrow spaces that do not break."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def tool(name: str) -> str:
+    """Returns what people call a tool that ``core.credentials`` has told apart."""
+    return TOOL_NAMES.get(name, name)
 
 
 def scaled(counts: Sequence[int | None]) -> list[str]:

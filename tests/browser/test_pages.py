@@ -32,7 +32,14 @@ PAGES: Mapping[str | None, tuple[str, ...]] = {
         "/nowhere",
     ),
     "alice": ("/status", "/me", "/connect/claude-code?key=own"),
-    "root": ("/status", "/admin", "/admin/keys/new"),
+    "root": (
+        "/status",
+        "/admin",
+        "/admin/keys/new",
+        "/admin/keys/{bob}",
+        "/admin/keys/{bob}/revoke",
+        "/cancel/{call}",
+    ),
 }
 PHONE = {"width": 375, "height": 740}
 LOOKS: dict[str, dict[str, Any]] = {
@@ -40,9 +47,16 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark"},
     "phone": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
 }
+WIDTHS = (320, 601, 1000, 1180)
 OVER = """() => [...document.querySelectorAll("th, td")]
   .filter((cell) => cell.clientWidth && cell.scrollWidth > cell.clientWidth)
   .map((cell) => cell.textContent.trim())"""
+SMALL = """() => [...document.querySelectorAll("a, button, select, summary, input:not([type=hidden])")]
+  .filter((one) => !one.closest("p:not(.copy, .tools), dd, .skip") || !one.matches("a:not(.button)"))
+  .filter((one) => !one.matches(".skip, [type=checkbox]") && one.getClientRects().length)
+  .map((one) => [Math.round(one.getBoundingClientRect().height), one.outerHTML])
+  .filter(([height]) => height < 44)"""
+"""Everything to tap that stands alone, not within a sentence, and is less than 44 px high."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -72,6 +86,12 @@ async def findings(page: Page, axe: str) -> list[str]:
     return [f"{one['id']}: {node['html']}" for one in found["violations"] for node in one["nodes"]]
 
 
+def addresses(gate: Gate, paths: tuple[str, ...]) -> list[str]:
+    """Returns the paths with what is in this gateway filled in."""
+    bob, call = key_id(gate.keys["bob"]), next(iter(gate.parts.gateway.live))
+    return [path.format(bob=bob, call=call) for path in paths]
+
+
 async def settled(page: Page) -> None:
     """Waits until a page that lives has been told everything."""
     if await page.locator("body[data-view]").count():
@@ -85,7 +105,7 @@ async def test_no_barriers(gate: Gate, visit: Visit, axe: str, look: str) -> Non
     async with waiting(gate, "bob", "alice", "alice"):
         for who, paths in PAGES.items():
             page = await visit(who=who, **LOOKS[look])
-            for path in paths:
+            for path in addresses(gate, paths):
                 await page.goto(path)
                 await settled(page)
                 wrong[f"{path} as {who}"] = await findings(page, axe)
@@ -93,15 +113,34 @@ async def test_no_barriers(gate: Gate, visit: Visit, axe: str, look: str) -> Non
 
 
 async def test_no_sideways_scroll(gate: Gate, visit: Visit) -> None:
-    """At 320 px, the width of a page enlarged to 400 %, everything is within the screen, and in its place."""
+    """At 320 px, the width of a page enlarged to 400 %, everything is within the screen, and in its place.
+
+    So it is in its place at the other widths at which the layout is at its tightest.
+    """
     wide, over = {}, {}
     async with waiting(gate, "bob", "alice", "alice"):
         for who, paths in PAGES.items():
-            page = await visit(who=who, viewport={"width": 320, "height": 640})
-            for path in paths:
+            page = await visit(who=who)
+            for path in addresses(gate, paths):
                 await page.goto(path)
                 await settled(page)
-                wide[f"{path} as {who}"] = await page.evaluate("() => document.documentElement.scrollWidth")
-                over[f"{path} as {who}"] = await page.evaluate(OVER)
-    assert {where: width for where, width in wide.items() if width > 320} == {}
+                for width in WIDTHS:
+                    await page.set_viewport_size({"width": width, "height": 640})
+                    scrolled = await page.evaluate("() => document.documentElement.scrollWidth")
+                    wide[f"{path} as {who} at {width}"] = scrolled - width
+                    over[f"{path} as {who} at {width}"] = await page.evaluate(OVER)
+    assert {where: beyond for where, beyond in wide.items() if beyond > 0} == {}
     assert {where: what for where, what in over.items() if what} == {}
+
+
+async def test_fingers_find_what_they_want(gate: Gate, visit: Visit) -> None:
+    """On a touch screen everything to tap is at least 44 px high."""
+    small = {}
+    async with waiting(gate, "bob", "alice", "alice"):
+        for who, paths in PAGES.items():
+            page = await visit(who=who, **LOOKS["phone"])
+            for path in addresses(gate, paths):
+                await page.goto(path)
+                await settled(page)
+                small[f"{path} as {who}"] = await page.evaluate(SMALL)
+    assert {where: what for where, what in small.items() if what} == {}

@@ -193,7 +193,7 @@ def zed(site: Site) -> Tool:
     return Tool(
         slug="zed",
         name="Zed",
-        address="`language_models.ollama.api_url`",
+        address=f'`"api_url": "{site.base_url}"`',
         key=f"`OLLAMA_API_KEY={site.key}`",
         steps=(
             Step(

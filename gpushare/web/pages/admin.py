@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from gpushare.core import wording
 from gpushare.core.capacity import DAYS, Verdict, verdict
 from gpushare.core.controls import Control
 from gpushare.core.errors import LedgerUnavailable, NotAdmin
@@ -184,7 +185,7 @@ async def confirm_cancel(request: web.Request, _who: Principal) -> web.Response:
         host=parts.host,
         base_url=base_url(request),
         question=f"Cancel the request of {live.who.name}?",
-        effect=f"It is for {live.call.model}, from {live.tool}. It ends at once. "
+        effect=f"It is for {live.call.model}, from {wording.tool(live.tool)}. It ends at once. "
         "Its tool gets an error, and does not ask again by itself.",
         button="Cancel this request",
         command=command("queue", "cancel", request_id),

@@ -132,6 +132,7 @@ FILTERS: dict[str, Callable[..., str | list[str]]] = {
     "since": _since,
     "size": wording.size,
     "spent": wording.spent,
+    "tool": wording.tool,
     "until": _until,
     "waits_by_hour": wording.waits_by_hour,
     "within": _within,

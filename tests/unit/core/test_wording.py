@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpushare.core import wording
+from gpushare.core.credentials import TOOLS
 from gpushare.core.document import Document, Ollama, Running, State, Waiting
 from gpushare.core.views import Delay, Reason
 from gpushare.core.wording import Headline
@@ -77,6 +78,13 @@ def test_an_estimate_is_never_zero(seconds: float) -> None:
 def test_newcomers_get_a_sentence(seconds: float | None, *, told: bool, words: str) -> None:
     """The estimate for a new request reads as a sentence; what is overdue is not "at once"."""
     assert wording.newcomer(seconds, told=told) == words
+
+
+def test_every_tool_has_a_name_for_people() -> None:
+    """Not the word of the metrics: nobody says "from other"."""
+    assert wording.TOOL_NAMES.keys() == TOOLS
+    assert wording.tool("claude-code") == "Claude Code"
+    assert wording.tool("one of a later version") == "one of a later version"
 
 
 @pytest.mark.parametrize(

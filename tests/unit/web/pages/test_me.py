@@ -161,7 +161,7 @@ async def test_nobody_else_s_use_is_there(used: Site) -> None:
         _, _, page = await used.get("/me", who)
         assert "model-of-bob" not in page
         assert HOSTILE not in page
-        assert (f"<small>{escape(HOSTILE)}, " in page) == (who == "alice")
+        assert (f"<small>from {escape(HOSTILE)}, " in page) == (who == "alice")
         (link,) = [str(attrs["href"]) for tag, attrs in tags(page) if "csv" in str(attrs.get("href"))]
         status, headers, table = await used.get(link, who)
         assert (status, headers["Content-Type"]) == (200, "text/csv; charset=utf-8")

@@ -98,7 +98,9 @@ async def test_a_card_for_several_requests(site: Site) -> None:
     """Their number, when the first one starts, and the first three."""
     wait_for(site, 2, 3, 5, 8)
     card = await seen(site, "you")
-    assert card.startswith("You, alice 4 requests waiting, the first in about 25 s 2nd in line, about 25 s m")
+    assert card.startswith(
+        "You, alice 4 requests waiting, the first in about 25 s 2nd in line, about 25 s · m"
+    )
     assert ("3rd in line" in card, "5th in line" in card, "8th in line" in card) == (True, True, False)
     assert card.endswith("and 1 more Why am I waiting?")
 
