@@ -38,7 +38,7 @@ class Sessions:
 
     def holder(self, cookie: str, ring: KeyRing, now: datetime) -> Principal | None:
         """Returns whose session a cookie proves, None when it proves none that is still good."""
-        key_id, _, rest = cookie.partition(".")
+        key_id = cookie.partition(".")[0]
         record = ring.get(key_id)
         if record is None or len(cookie) > _LONGEST or not cookie.isascii():
             return None
@@ -46,8 +46,12 @@ class Sessions:
             self._signer(record).unsign(cookie)
         except BadSignature:
             return None
-        end = datetime.fromtimestamp(int(rest.partition(".")[0]), UTC)
-        return ring.principal(key_id, now) if now < end else None
+        return ring.principal(key_id, now) if now < self.end(cookie) else None
+
+    @staticmethod
+    def end(cookie: str) -> datetime:
+        """Returns when a session ends whose cookie was signed by us."""
+        return datetime.fromtimestamp(int(cookie.split(".")[1]), UTC)
 
     def _signer(self, record: KeyRecord) -> Signer:
         """Returns a signer whose signatures hold for one key, its present secret, and until a sign-out."""

@@ -13,7 +13,7 @@ Rules:
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zlib import crc32
@@ -219,10 +219,11 @@ class Hub:
         """Says goodbye to everybody: the server restarts.  Nobody may join from now on."""
         self._closing = True
         for seat in list(self._seats.values()):
-            self._dismiss(seat, "restart")
+            self.send_away(seat.viewers, "restart")
 
-    def _dismiss(self, seat: Seat, why: str) -> None:
-        for viewer in list(seat.viewers):
+    def send_away(self, viewers: Iterable[Viewer], why: str) -> None:
+        """Says goodbye to some."""
+        for viewer in list(viewers):
             wait_s = 2.0 + 3.0 * self._parts.jitter()
             viewer.sink.write(events.bye(why, wait_s))
             viewer.sink.finish()
@@ -295,7 +296,7 @@ class Hub:
                 welcome = current is not None and current.role is seat.who.role and proof == seat.proof
                 seat.who, seat.ring = current or seat.who, ring
         if not welcome:
-            self._dismiss(seat, "signed-out")
+            self.send_away(seat.viewers, "signed-out")
         return not welcome
 
     def _update(self, seat: Seat, look: Look) -> Iterator[Hashable]:

@@ -4,6 +4,7 @@ Rules: a viewer is told what the page itself would show, by the same rules; what
 by ``web.pages.hub``.  ``docs/api.md`` describes the events.
 """
 
+import asyncio
 import re
 
 from aiohttp import web
@@ -17,7 +18,7 @@ from gpushare.web.pages import events
 from gpushare.web.pages.hub import Hub
 from gpushare.web.pages.render import PAGE_HEADERS
 from gpushare.web.pages.sections import VIEWS
-from gpushare.web.pages.viewers import session_of, viewer
+from gpushare.web.pages.viewers import session_left_s, viewer
 from gpushare.web.parts import PARTS, REQUEST_ID, Parts
 from gpushare.web.transport import ResponseSink
 
@@ -53,18 +54,21 @@ async def live_events(request: web.Request) -> web.StreamResponse:
         sink.finish()
         return sink.response
     sink.write(events.opening(RETRY_MS + int(RETRY_SPREAD_MS * parts.jitter())))
-    as_json = request.query.get("format") == "json"
+    as_json, left_s = request.query.get("format") == "json", session_left_s(request)
     one = hub.join(
         sink,
         address,
         view=view,
         who=who,
-        by_session=session_of(request) is not None,
+        by_session=left_s is not None,
         rev=_rev(request),
         as_json=as_json,
     )
     try:
-        await one.ended.wait()
+        async with asyncio.timeout(left_s):
+            await one.ended.wait()
+    except TimeoutError:
+        hub.send_away([one], "signed-out")
     finally:
         hub.leave(one)
     return sink.response

@@ -13,7 +13,7 @@ from gpushare.core.keys import KeyRecord
 from gpushare.core.model import Principal
 from gpushare.web.callers import base_url
 from gpushare.web.parts import PARTS, PRINCIPAL
-from gpushare.web.sessions import COOKIE
+from gpushare.web.sessions import COOKIE, Sessions
 
 
 def viewer(request: web.Request) -> Principal | None:
@@ -34,6 +34,13 @@ def session_of(request: web.Request) -> KeyRecord | None:
     if who is None or PRINCIPAL in request:
         return None
     return request.app[PARTS].ring.get(who.key_id)
+
+
+def session_left_s(request: web.Request) -> float | None:
+    """Returns how long the session of whoever looks because of one is still good, None for all others."""
+    if session_of(request) is None:
+        return None
+    return (Sessions.end(request.cookies[COOKIE]) - datetime.now(UTC)).total_seconds()
 
 
 def known_viewer(request: web.Request) -> Principal:

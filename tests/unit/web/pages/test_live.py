@@ -3,11 +3,12 @@
 import asyncio
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gpushare.core.document import Document
+from gpushare.web.sessions import COOKIE
 from tests.unit.web.site import KEYS, PEOPLE, Site, Stream, text_of
 
 
@@ -205,6 +206,22 @@ async def test_a_withdrawn_key_ends_its_streams(site: Site) -> None:
         assert (name, json.loads(data)["why"]) == ("bye", "signed-out")
         with pytest.raises(EOFError):
             await stream.event()
+        assert "queue" in (await other.update())[0]
+
+
+async def test_a_stream_ends_with_its_session(site: Site) -> None:
+    """An open stream does not outlive the days that a sign-in lasts."""
+    record = next(record for record in site.parts.ring.records if record.name == "alice")
+    cookie = site.parts.sessions.issue(record, datetime.now(UTC) + timedelta(seconds=1.5))
+    async with site.watch("", "", Cookie=f"{COOKIE}={cookie}") as stream, site.watch() as other:
+        await opened(site, stream)
+        await other.update()
+        name, data, _ = await stream.event()
+        assert (name, json.loads(data)["why"]) == ("bye", "signed-out")
+        with pytest.raises(EOFError):
+            await stream.event()
+        site.queue.view = replace(site.queue.view, waiting=())
+        await site.round()
         assert "queue" in (await other.update())[0]
 
 
