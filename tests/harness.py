@@ -8,6 +8,7 @@ call was logged, counted and written to the ledger exactly once, with one outcom
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
@@ -22,6 +23,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from gpushare import app
+from gpushare.app.beside import NAME as BESIDE
 from gpushare.core.config import Config, parse
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
 from gpushare.core.model import Role, Service
@@ -31,8 +33,9 @@ from gpushare.edge.store.schema import open_reader
 from gpushare.sim import Script, SimOllama
 from gpushare.web.parts import Parts
 
-PATIENCE = aiohttp.ClientTimeout(total=60)
+PATIENCE_S = 60
 """Only ends a broken test, well before the run is given up."""
+PATIENCE = aiohttp.ClientTimeout(total=PATIENCE_S)
 CANARY = "canary-7d1f"
 """Put into prompts, keys and names by tests; it must never come out anywhere but in an answer."""
 
@@ -240,9 +243,12 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Checks that no descriptor stayed behind."""
+    """Checks that no descriptor stayed behind, once what nobody waits for has ended too."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the number matters
     yield
+    for thread in threading.enumerate():
+        if thread.name == BESIDE:
+            thread.join(PATIENCE_S)
     after = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     assert after <= before, f"{after - before} descriptors left open"
 

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import gpushare
+from gpushare.app.beside import beside
 from gpushare.core.config import Config, differing
 from gpushare.core.doctor import Report, examine
 from gpushare.core.doctor.facts import (
@@ -119,10 +120,10 @@ async def examination(subject: Subject) -> Facts:
     async with asyncio.TaskGroup() as tasks:
         ollama = tasks.create_task(_ollama(config))
         gpu = tasks.create_task(_gpu(subject))
-        front = tasks.create_task(asyncio.to_thread(_front, config, subject.key))
-        keys = tasks.create_task(asyncio.to_thread(_keys, subject.key_file))
-        ledger = tasks.create_task(asyncio.to_thread(_ledger, folder / LEDGER, subject.ledger))
-        machine = tasks.create_task(asyncio.to_thread(_machine, config, folder))
+        front = tasks.create_task(beside(lambda: _front(config, subject.key)))
+        keys = tasks.create_task(beside(lambda: _keys(subject.key_file)))
+        ledger = tasks.create_task(beside(lambda: _ledger(folder / LEDGER, subject.ledger)))
+        machine = tasks.create_task(beside(lambda: _machine(config, folder)))
     return Facts(
         config=config,
         source=subject.source,
@@ -140,7 +141,7 @@ async def examination(subject: Subject) -> Facts:
 
 
 async def _ollama(config: Config) -> Ollama:
-    found = await asyncio.to_thread(_surroundings, config)
+    found = await beside(lambda: _surroundings(config))
     client = HttpOllama(config.ollama.url)
     try:
         began = time.monotonic()

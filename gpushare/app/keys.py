@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from gpushare.app.beside import beside
 from gpushare.core.errors import KeyRevoked
 from gpushare.core.keys import KeyRing
 from gpushare.core.keys.differing import differences
@@ -61,7 +62,7 @@ class KeyKeeper:
             return made
 
         async with self._turn:
-            await asyncio.to_thread(self._edited.edit, noted)
+            await beside(lambda: self._edited.edit(noted))
             _look(self._parts, self._watched)
 
 

@@ -5,13 +5,12 @@ all of it changes in one step of the loop, or nothing does.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
+from gpushare.app.beside import beside
 from gpushare.app.keys import apply_keys
 from gpushare.app.life import Life
 from gpushare.core.changes import compare
@@ -85,7 +84,7 @@ class Reload:
         self._announce.reloading()
         try:
             async with asyncio.timeout(self._timeout_s):
-                config, ring = await _beside(self._read)
+                config, ring = await beside(self._read)
             change = compare(parts.config, config)
             self._life.reload(parts.config, change.config)
         except ConfigErrors as errors:
@@ -100,28 +99,3 @@ class Reload:
             _log.info("config.loaded", changed=change.changed, restart=change.kept)
         if not parts.closing:
             self._announce.serving()
-
-
-async def _beside(read: Read) -> tuple[Config, KeyRing]:
-    """Reads in a thread that nobody waits for at the end: one that hangs must not keep the process alive."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[tuple[Config, KeyRing]] = loop.create_future()
-
-    def settle(found: tuple[Config, KeyRing] | BaseException) -> None:
-        if result.done():
-            return  # given up
-        if isinstance(found, BaseException):
-            result.set_exception(found)
-        else:
-            result.set_result(found)
-
-    def work() -> None:
-        try:
-            found: tuple[Config, KeyRing] | BaseException = read()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-            found = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, found)
-
-    threading.Thread(target=work, daemon=True, name="reload").start()
-    return await result

@@ -17,6 +17,7 @@ import pytest
 
 from gpushare.app import serving
 from gpushare.core.keys import KeyRing
+from gpushare.core.model import Role
 from gpushare.sim import State
 from tests.conformance.tools import (
     body_of,
@@ -86,6 +87,31 @@ async def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
         with socket.socket() as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", server.port))
+
+
+HANGS = """
+import os, time
+from gpushare.app import examination
+def check(path):
+    os.write(2, b'{"event": "checking"}\\n')
+    time.sleep(3600)
+examination.check = check
+"""
+"""Runs in a server's process before it: reading its ledger through takes longer than any test."""
+
+
+async def test_an_end_waits_for_no_examination(tmp_path: Path) -> None:
+    """P22: somebody has looked at ``/admin``, and the disk does not answer."""
+    people = {"root": {"role": Role.ADMIN}}
+    async with served(tmp_path, "http://127.0.0.1:9", people=people, before=HANGS) as server:
+        async with dial(server.port) as wire:
+            key = f"Authorization: Bearer {server.keys['root']}"
+            await wire.send(head("GET", "/admin", key, "Connection: close"))
+            assert statuses(await wire.rest()) == [200]
+        await server.said("checking")
+        server.terminate()
+        async with asyncio.timeout(30):
+            assert await server.process.wait() == 0
 
 
 async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ NAME = "ledger.db"
 CLOSE_S = 3.0
 FRESH_S = 1.0
 READERS = 2
+STEPS = 100_000  # of SQLite's, which take a millisecond or so: so often a reader looks whether it is over
 
 _Found = TypeVar("_Found")
 
@@ -94,11 +95,14 @@ class Store:
         await asyncio.wrap_future(self._writer.flush())
 
     async def close(self) -> None:
-        """Writes what waits and closes the file; what the disk does not take in time is lost."""
+        """Writes what waits and closes the file; what the disk does not take in time is lost.
+
+        What is being read is given up: the process could not end before.
+        """
+        self._closed = True
         thread = self._writer.stop()
         if thread.ident is not None:
             await asyncio.to_thread(thread.join, CLOSE_S)
-        self._closed = True
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -159,11 +163,12 @@ class Store:
     async def actions(self, limit: int) -> list[Action]:
         """Returns what admins did last, newest first; raises as ``calls``.
 
-        What was noted is written first, unless the disk takes too long.
+        What was noted is written first, unless the disk takes nothing, or too long.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FRESH_S):
-                await asyncio.shield(self.flush())
+        if self.state.writable:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_S):
+                    await asyncio.shield(self.flush())
         return await self._read(lambda connection: reading.actions(connection, limit))
 
     async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
@@ -174,6 +179,7 @@ class Store:
     def _query(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
         try:
             with closing(open_reader(self.path)) as connection:
+                connection.set_progress_handler(lambda: self._closed, STEPS)
                 return query(connection)
         except (sqlite3.Error, ConfigErrors, OSError) as error:
             raise LedgerUnavailable from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gpushare.app.beside import NAME as BESIDE
 from gpushare.app.build import build_parts
 from gpushare.app.life import Life
 from gpushare.app.reload import Reload
@@ -122,7 +123,7 @@ async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
     bench.read = hang
     await bench.reload.once()
     assert (bench.slots(), bench.parts.config_rejected) == (1, True)
-    (reading,) = [thread for thread in threading.enumerate() if thread.name == "reload"]
+    (reading,) = [thread for thread in threading.enumerate() if thread.name == BESIDE]
     assert reading.daemon
     answers.set()
     reading.join()

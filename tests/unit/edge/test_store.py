@@ -214,6 +214,24 @@ async def test_closing_writes_what_waits(tmp_path: Path) -> None:
     assert "ledger" not in {thread.name for thread in threading.enumerate()}
 
 
+async def test_closing_gives_up_what_is_being_read(store: Store) -> None:
+    """A question that takes long holds up no end."""
+    began = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def count_for_ever(connection: sqlite3.Connection) -> object:
+        loop.call_soon_threadsafe(began.set)
+        return connection.execute(
+            "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+        ).fetchone()
+
+    reading = asyncio.create_task(store._read(count_for_ever))  # noqa: SLF001 - no question of ours takes so long
+    await began.wait()
+    await store.close()
+    with pytest.raises(LedgerUnavailable):
+        await reading
+
+
 async def test_a_ledger_that_is_not_there_is_empty(tmp_path: Path) -> None:
     """Reading makes no file; a ledger that was never opened can be closed."""
     ledger = make(tmp_path / "ledger.db")

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from gpushare.core.errors import LedgerUnavailable
-from gpushare.core.model import Outcome
+from gpushare.core.model import Outcome, Principal
 from gpushare.edge.store import Store, schema
 from tests.unit.edge.test_store import Clock, Reports, admission, call, make, rows
 from tests.unit.source import ROOT
@@ -75,6 +75,21 @@ async def test_a_locked_file_only_delays(store: Store, reports: Reports) -> None
         f"r_{number}" for number in range(5)
     ]
     assert reports.events == ["ledger.failed", "ledger.recovered"]
+
+
+async def test_a_disk_that_takes_nothing_is_not_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What admins did is shown as far as it is written; who looks waits for no other."""
+    monkeypatch.setattr("gpushare.edge.store.FRESH_S", 3600.0)
+    who = Principal(key_id="7f3a2c", name="root", owner="7f3a2c")
+    store.note_action(who, "queue pause")
+    assert [action.what for action in await store.actions(5)] == ["queue pause"]
+    with locked(store.path):
+        store.note_action(who, "queue resume")
+        await until(store, writable=False)
+        async with asyncio.timeout(30):
+            assert [action.what for action in await store.actions(5)] == ["queue pause"]
 
 
 async def test_a_failure_ends_no_call(store: Store, reports: Reports) -> None:
