@@ -3,18 +3,23 @@
 import asyncio
 import json
 import re
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import cast
 
+import pytest
+
+from gpushare.app.beside import NAME as BESIDE
 from gpushare.app.keys import apply_keys
 from gpushare.core.keys import key_id
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader
-from tests.conformance.tools import busy, calls, know_models
+from tests.conformance.tools import busy, calls, dial, head, know_models, post
 from tests.harness import Gate, chat
 from tests.unit.web.browser import browser
 from tests.unit.web.site import text_of
+from tests.unit.web.wire import Wire
 
 QUEUE = "/gpushare/v1/queue"
 
@@ -206,3 +211,53 @@ async def test_the_page_ends_anybody_s_call(gate: Gate) -> None:
         assert (await admin.post(link, {"next": "/admin"})).location == "/admin?cancelled=yes"
         assert (await call)[0] == 410
     assert [(what, target) for _, what, target in await acts(gate)] == [("queue cancel", request_id)]
+
+
+async def leave(gate: Gate, wire: Wire) -> None:
+    """Resets a connection and waits until the gateway knows."""
+    wire.reset()
+    doors = gate.parts.connections
+    assert doors is not None
+    await gate.until(lambda: not doors.open)
+
+
+async def test_whoever_leaves_a_form_has_sent_it(gate: Gate) -> None:
+    """What it does is done and noted, one after the other, and nothing passes for somebody else's."""
+    ids = {record.name: record.id for record in gate.parts.ring.records}
+    async with browser(gate.url) as admin:
+        await admin.sign_in(gate.keys["root"])
+        cookie = f"Cookie: gpushare_session={admin.cookie}"
+    with gate.key_file._lock():  # noqa: SLF001 - somebody edits the file
+        for _ in range(2):
+            path, kind = f"/admin/keys/{ids['bob']}/switch", "Content-Type: application/x-www-form-urlencoded"
+            form = head("POST", path, cookie, "Sec-Fetch-Site: same-origin", kind, "Content-Length: 0")
+            async with dial(gate.port) as wire:
+                await wire.send(form)
+                await gate.until(lambda: any(thread.name == BESIDE for thread in threading.enumerate()))
+                await leave(gate, wire)
+    await gate.until(lambda: sum(line["event"] == "admin.acted" for line in gate.logs) == 2)
+    assert await acts(gate) == [("root", "key disable", ids["bob"])] * 2
+    assert gate.parts.edited == {}
+
+
+async def test_whoever_leaves_an_unload_has_sent_it(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noted when it is done."""
+    await know_models(gate)
+    await gate.post("/api/chat", chat("loads"))
+    await gate.parts.monitor.poll_resident()
+    unload, asked, released = gate.parts.memory.unload, asyncio.Event(), asyncio.Event()
+
+    async def unload_later(model: str) -> None:
+        asked.set()
+        await released.wait()
+        await unload(model)
+
+    monkeypatch.setattr(gate.parts.memory, "unload", unload_later)
+    async with dial(gate.port) as wire:
+        await wire.send(post(gate, "/gpushare/v1/models/unload", {"model": "m"}, who="root"))
+        await asked.wait()
+        await leave(gate, wire)
+    released.set()
+    await gate.until(lambda: any(line["event"] == "admin.acted" for line in gate.logs))
+    await gate.until(lambda: gate.parts.monitor.view.loaded == ())
+    assert await acts(gate) == [("root", "models unload", "m:latest")]

@@ -4,6 +4,7 @@ Called by: ``web.pages``, for ``gpushare queue`` and ``gpushare models``; ``web.
 Rules: whatever an admin does is noted in the log and in the ledger, by ``note``.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -96,7 +97,10 @@ async def unload_json(request: web.Request) -> web.Response:
         raise InvalidRequest('The body is {"model": "…"} and nothing else.') from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadJson("The request body is not JSON.") from None
-    return json_answer(Unloaded(model=await unload(parts, who, asked.model)))
+    doing = asyncio.shield(
+        unload(parts, who, asked.model)
+    )  # it is noted, even if the admin has left meanwhile
+    return json_answer(Unloaded(model=await doing))
 
 
 async def models_json(request: web.Request) -> web.Response:

@@ -6,8 +6,11 @@ A browser sends its session with whatever makes it come here, so a form must com
 browser of the last years says so in ``Origin`` or ``Sec-Fetch-Site``; another port, or another name of the
 same domain, is another server.  A request that says nothing of where it comes from is a program's: it may use
 a key, but not a session.
+
+What a form does is done to its end and noted, even if its sender has left meanwhile.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl
 
@@ -33,7 +36,8 @@ def form(handler: FormHandler, *, show: Handler | None = None) -> Handler:
 
     async def post(request: web.Request) -> web.StreamResponse:
         check_sender(request)
-        return await handler(request, await read_form(request))
+        fields = await read_form(request)
+        return await asyncio.shield(handler(request, fields))
 
     return by_method(POST=post) if show is None else by_method(GET=show, HEAD=show, POST=post)
 
