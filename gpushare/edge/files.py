@@ -205,7 +205,7 @@ class KeyFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.toml"
-        self._seen = self._stamp()
+        self._seen = self._looked = self._stamp()
 
     def load(self) -> KeyRing:
         """Returns the keys; no file is no keys.
@@ -213,13 +213,19 @@ class KeyFile:
         Raises:
             ConfigErrors: the file is unsafe, unreadable or wrong.
         """
-        self._seen = self._stamp()
+        self._seen = self._looked = self._stamp()
         text = _read_private(self.path)
         return KeyRing() if text is None else parse_keys(text, source=str(self.path))
 
     def changed(self) -> bool:
-        """Whether the file is another one than at the last ``load``."""
-        return self._stamp() != self._seen
+        """Whether the file is another one than at the last ``load``.
+
+        That it is gone or empty counts at the second look: an editor that saves leaves it so for a moment, and
+        everybody's calls would end.
+        """
+        before, self._looked = self._looked, self._stamp()
+        lasts = self._looked == before or (self._looked is not None and self._looked[1] > 0)
+        return lasts and self._looked != self._seen
 
     def edit(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         """Replaces the keys by what ``change`` makes of them, and returns them.

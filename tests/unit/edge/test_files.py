@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -146,9 +147,26 @@ def test_a_change_by_somebody_else_is_noticed(key_file: KeyFile) -> None:
     assert not key_file.changed()
     add(other, 2)
     assert key_file.changed()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("")], ids=["gone", "empty"])
+def test_a_file_that_is_saved_is_not_taken_for_none(
+    key_file: KeyFile, spoil: Callable[[Path], object]
+) -> None:
+    """An editor leaves the file out or empty for a moment; what stays so counts at the second look."""
+    add(key_file, 1)
+    text = key_file.path.read_text()
     key_file.load()
-    key_file.path.unlink()
+    spoil(key_file.path)
+    assert not key_file.changed()
+    key_file.path.write_text(text)
+    key_file.path.chmod(0o600)
     assert key_file.changed()
+    assert key_file.load().records == (record(1),)
+    spoil(key_file.path)
+    assert [key_file.changed(), key_file.changed()] == [False, True]
+    assert key_file.load().records == ()
+    assert not key_file.changed()
 
 
 def test_an_edit_that_fails_changes_nothing(key_file: KeyFile) -> None:
