@@ -220,8 +220,8 @@ class KeyFile:
     def changed(self) -> bool:
         """Whether the file is another one than at the last ``load``.
 
-        That it is gone or empty counts at the second look: an editor that saves leaves it so for a moment, and
-        everybody's calls would end.
+        That it is gone or empty counts at the second look: an editor that saves leaves it so for a moment,
+        and everybody's calls would end.
         """
         before, self._looked = self._looked, self._stamp()
         lasts = self._looked == before or (self._looked is not None and self._looked[1] > 0)

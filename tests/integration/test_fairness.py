@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count
 from math import ceil
 from pathlib import Path
+from statistics import fmean
 
 from gpushare.core.costs import SHORTEST_QUANTUM_S
 from gpushare.sim import Plan, Script, State
@@ -117,15 +118,28 @@ async def test_a_flood_is_behind_everybody_else(tmp_path: Path) -> None:
 
 
 async def test_parallel_calls_buy_no_larger_share(tmp_path: Path) -> None:
-    """P6: three people with 3, 10 and 30 calls in flight get at least 1/3 less 10 % of any 20 services."""
+    """P6: three people with 3, 10 and 30 calls in flight get at least 1/3 less 10 % of any 20 services.
+
+    The promise is for equal costs.  Measured costs differ, by a lot on a busy machine: one person may then be
+    behind by what the longest call of each other one took beyond the mean (twice over, as in the bound that
+    the scheduler states).
+    """
     people = (("three", 3), ("ten", 10), ("thirty", 30))
     async with one_slot(tmp_path, *people) as gate:
-        begun = len(calls(gate)) + 6  # by then all three have queued for a whole round
-        await gate.sim.arrived(begun + 60, path="/api/chat")
-        served = services(gate)[begun : begun + 60]
-    for start in range(len(served) - 20 + 1):
-        window = Counter(served[start : start + 20])
-        assert min(window[who] for who, _ in people) >= 20 * (1 / 3 - 0.1), served
+        begun = len(charged(gate)) + 6  # by then all three have queued for a whole round
+        await gate.until(lambda: len(charged(gate)) >= begun + 60)
+        served = charged(gate)[begun : begun + 60]
+    costs = [slot_s for _, slot_s in served]
+    behind_s = 4 / 3 * (max(costs) - fmean(costs))
+    for start, end in [(0, 60), *((start, start + 20) for start in range(41))]:
+        used = {who: sum(slot_s for whose, slot_s in served[start:end] if whose == who) for who, _ in people}
+        assert min(used.values()) >= (1 / 3 - 0.1) * sum(used.values()) - behind_s, served
+
+
+def charged(gate: Gate) -> list[tuple[str, float]]:
+    """Returns whose calls have ended, in order, and the slot-seconds that each was charged."""
+    done = (line for line in gate.logs if line["event"] == "request.done")
+    return [(line["person"], line["slot_s"]) for line in done if "slot_s" in line]
 
 
 async def test_calls_cut_short_are_charged_for_what_they_used(tmp_path: Path) -> None:
