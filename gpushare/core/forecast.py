@@ -29,10 +29,14 @@ _RETURNING = 1 << 60  # their ``seq``, above that of every call that waits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Where a call stands: calls served before it, and seconds until it starts (None: cannot be known)."""
+    """Where a call stands: calls served before it, and seconds until it starts (None: cannot be known).
+
+    ``loads``: its start needs a load, whatever is loaded now; None where the play did not come so far.
+    """
 
     position: int
     eta_s: float | None
+    loads: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ class Play:
         self._order: list[Ticket] = []
         self._granted: set[Ticket] = set()
         self._starts: dict[Ticket, float | None] = {}
+        self._loads: dict[Ticket, bool] = {}
         self._closed = {lane for lane in Lane if paused or self._is_closed(lane)}
         if extra is not None:
             extra.seq = _RETURNING - 1
@@ -103,7 +108,7 @@ class Play:
                 if start is None and late and ticket not in self._starts and knows(ticket.model):
                     start = self._began + LONGEST_S
                 eta = None if start is None or lane in self._closed else start - self._began
-                yield ticket, Forecast(position=position, eta_s=eta)
+                yield ticket, Forecast(position=position, eta_s=eta, loads=self._loads.get(ticket))
 
     def _part(self) -> None:
         """Parts what holds each other, so that nothing of this play is left to the collector."""
@@ -150,6 +155,7 @@ class Play:
             if ticket.seq < _RETURNING:
                 self._order.append(ticket)
                 self._granted.add(ticket)
+                self._loads[ticket] = lease.swap
                 self._left -= 1
             self._begin(lease)
 

@@ -240,7 +240,7 @@ def _waiting(picture: Picture, row: WaitingView, audience: Audience) -> Waiting:
         since=picture.at(row.since),
         starts_in_s=None,
         starts=picture.after(row.eta_s),
-        swap=row.swap,
+        swap=row.loads,
         reason=_reason(picture, row.reason, audience) if row.reason else None,
     )
     progress = picture.progress.get(row.id)

@@ -66,8 +66,9 @@ class RunningView:
 class WaitingView:
     """A call in the queue.  ``since`` is on the scheduler's clock; ``position`` counts from 1.
 
-    ``swap``: its model is not loaded now.  ``usual_s`` is how long such calls run, ``load_s`` how long its
-    model loads, None while that is not known.  ``reason``: why it starts later than was told first.
+    ``swap``: its model is not loaded now; ``loads``: it is foreseen not to be when the call's turn comes, so
+    the call itself waits for a load.  ``usual_s`` is how long such calls run, ``load_s`` how long its model
+    loads, None while that is not known.  ``reason``: why it starts later than was told first.
     """
 
     id: str
@@ -78,6 +79,7 @@ class WaitingView:
     position: int
     eta_s: float | None
     swap: bool
+    loads: bool = False
     lane: Lane = Lane.GENERATE
     usual_s: float | None = None
     load_s: float | None = None
@@ -189,6 +191,7 @@ def _waiting(ticket: Ticket, told: Forecast, habits: Habits, resident: frozenset
         position=told.position + 1,
         eta_s=told.eta_s,
         swap=swap,
+        loads=swap if told.loads is None else told.loads,
         lane=ticket.lane,
         usual_s=habits.usual_s(ticket),
         load_s=habits.usual_load_s(ticket.model) if swap else None,

@@ -121,12 +121,12 @@ class _Sight:
         self._shares = {row.owner: row for row in picture.queue.shares}
 
     def runs(self, row: RunningView) -> Place:
-        return self._place(row, 0, self._picture.now - row.started_s)
+        return self._place(row, 0, self._picture.now - row.started_s, swap=row.swap)
 
     def waits(self, row: WaitingView) -> Place:
-        return self._place(row, row.position, row.since)
+        return self._place(row, row.position, row.since, swap=row.loads)
 
-    def _place(self, row: RunningView | WaitingView, position: int, since: float) -> Place:
+    def _place(self, row: RunningView | WaitingView, position: int, since: float, *, swap: bool) -> Place:
         return Place(
             position=position,
             lane=row.lane,
@@ -135,7 +135,7 @@ class _Sight:
             model=self._audience.model(row.model),
             since=self._picture.at(since),
             usual_s=_rounded(row.usual_s),
-            swap=row.swap,
+            swap=swap,
         )
 
     def held(self, row: WaitingView) -> Held:

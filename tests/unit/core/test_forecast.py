@@ -15,7 +15,7 @@ def test_a_free_slot_is_now() -> None:
     queue = Queue()
     queue.scheduler.set_resident("gpu", ["new"], 0.0)
     ticket = queue.send("alice", model="new")
-    assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=0, eta_s=0.0)
+    assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=0, eta_s=0.0, loads=False)
 
 
 def test_the_first_in_line_waits_for_the_running_call() -> None:
@@ -24,7 +24,7 @@ def test_the_first_in_line_waits_for_the_running_call() -> None:
     queue.send("alice")
     queue.run(0.0)
     ticket = queue.send("bob")
-    assert queue.scheduler.forecast(ticket, 4.0) == Forecast(position=0, eta_s=6.0)
+    assert queue.scheduler.forecast(ticket, 4.0) == Forecast(position=0, eta_s=6.0, loads=False)
 
 
 def test_what_runs_is_expected_to_go_on_as_long_as_others_that_ran_so_far() -> None:
@@ -195,7 +195,7 @@ def test_no_time_is_told_when_nothing_can_start(trouble: str) -> None:
         queue.scheduler.set_up("gpu", False, 0.0)
     else:
         queue.scheduler.set_draining("gpu", True, 0.0)
-    assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=1, eta_s=None)
+    assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=1, eta_s=None, loads=False)
 
 
 def test_a_call_that_does_not_wait_has_no_forecast() -> None:
@@ -246,7 +246,7 @@ def test_a_call_can_be_forecast_before_it_comes(owner: str, position: int) -> No
     queue.send("bob")
     queue.grant(0.0)
     expected = queue.scheduler.forecast_new(owner, FRONT, "m", Lane.GENERATE, 0.0)
-    assert expected == Forecast(position=position, eta_s=10.0 * (position + 1))
+    assert expected == Forecast(position=position, eta_s=10.0 * (position + 1), loads=False)
     assert expected == queue.scheduler.forecast(queue.send(owner), 0.0)
 
 
@@ -259,7 +259,7 @@ def test_lanes_do_not_wait_for_each_other() -> None:
         queue.send("alice")
     queue.run(0.0)
     embedding = queue.scheduler.forecast_new("alice", FRONT, "m", Lane.EMBED, 0.0)
-    assert embedding == Forecast(position=0, eta_s=0.0)
+    assert embedding == Forecast(position=0, eta_s=0.0, loads=False)
     queue.send("alice", lane=Lane.EMBED)
     rows = queue.scheduler.snapshot(0.0).waiting
     assert [(row.id, row.position) for row in rows] == [

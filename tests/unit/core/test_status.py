@@ -46,7 +46,8 @@ def waiting(owner: str, position: int) -> WaitingView:
         since=NOW - 14,
         position=position,
         eta_s=12.34,
-        swap=True,
+        swap=False,
+        loads=True,
     )
 
 

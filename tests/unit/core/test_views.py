@@ -43,6 +43,24 @@ def test_a_snapshot_shows_who_runs_and_who_waits() -> None:
     assert view.jain is None
 
 
+def test_one_call_of_several_loads_their_model() -> None:
+    """Whatever is loaded now: those behind it find it loaded, and a model it throws out is loaded again."""
+    scheduler = Scheduler(Params(quantum=5.0))
+    scheduler.add_backend("gpu", slots=1)
+    scheduler.set_resident("gpu", ["m"], 0.0)
+    for number, model in enumerate(("other", "other", "m")):
+        scheduler.add(ticket(f"t{number}", "alice", model), 10.0)
+    rows = scheduler.snapshot(500.0).waiting
+    assert [(row.id, row.swap, row.loads) for row in rows] == [
+        ("t0", True, True),
+        ("t1", True, False),
+        ("t2", False, True),
+    ]
+    lease = scheduler.pick(500.0)
+    assert lease is not None
+    assert [(row.id, row.loads) for row in scheduler.snapshot(501.0).waiting] == [("t1", False), ("t2", True)]
+
+
 def test_only_the_calls_that_are_next_are_told_a_time() -> None:
     """In a long queue the rest stand by age, each with a place and without a time."""
     queue = Queue()

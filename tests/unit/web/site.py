@@ -73,6 +73,7 @@ class MadeUpQueue:
                     position=1 + number,
                     eta_s=25.0,
                     swap=True,
+                    loads=True,
                 )
                 for number, name in enumerate(("carol", "alice"))
             ),
