@@ -33,7 +33,6 @@ class Backend:
     Attributes:
         slots: how many calls may run at once, at most Ollama's own ``OLLAMA_NUM_PARALLEL``.
         busy: leases held.
-        installed: models that may be asked for, None for any.
         resident: loaded models, and since when, in the caller's clock.
         incoming: the model being loaded for a call already granted.
         load_since: when that load could begin, None while calls of another model still run here.
@@ -45,8 +44,6 @@ class Backend:
     lane: Lane = Lane.GENERATE
     busy: int = 0
     up: bool = True
-    draining: bool = False
-    installed: frozenset[str] | None = None
     resident: dict[str, float] = field(default_factory=dict)
     incoming: str | None = None
     load_since: float | None = None
@@ -62,16 +59,12 @@ class Backend:
         """Whether a call may be granted here now, as far as slots go."""
         if self.most is not None and self.busy >= self.most:
             return False
-        return self.busy < self.slots and self.up and not self.draining
+        return self.busy < self.slots and self.up
 
     def admits(self, want: Want) -> bool:
-        """Whether a call may run here: right lane, model installed, no foreign swap pending."""
+        """Whether a call may run here: right lane, no foreign swap pending."""
         lane, model = want
-        return (
-            lane is self.lane
-            and (self.incoming is None or self.incoming == model)
-            and (self.installed is None or model in self.installed)
-        )
+        return lane is self.lane and (self.incoming is None or self.incoming == model)
 
     def fits(self, model: str) -> bool:
         """Whether the model is known to fit into memory beside all that is loaded now."""

@@ -119,9 +119,9 @@ class Play:
     def _is_closed(self, lane: Lane) -> bool:
         """Opens a lane in which nothing can start, because the order can be told all the same."""
         backends = [each for each in self._board.backends.values() if each.lane is lane]
-        closed = not any(each.up and not each.draining for each in backends)
+        closed = not any(each.up for each in backends)
         for backend in backends if closed else ():
-            backend.up, backend.draining = True, False
+            backend.up = True
         return closed
 
     # --- what happens ----------------------------------------------------------------------------------

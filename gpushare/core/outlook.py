@@ -109,7 +109,7 @@ class Outlook:
 
     def _slots(self, lane: Lane) -> int:
         backends = [each for each in self._backends.values() if each.lane is lane]
-        return sum(each.slots for each in backends if each.up and not each.draining)
+        return sum(each.slots for each in backends if each.up)
 
     def _running_s(self, lane: Lane, now: float) -> float:
         """Returns about the service that running calls of a lane still need, by those that run longest."""

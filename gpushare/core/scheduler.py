@@ -112,7 +112,7 @@ class Scheduler:
         self.backends[name].slots = slots
 
     def set_up(self, name: str, up: bool, now: float) -> None:  # noqa: FBT001 - the flag is the message
-        """Notes whether a backend answers; nothing is granted on one that does not."""
+        """Notes whether a backend answers; nothing is granted on one that does not, what runs goes on."""
         self.accounts.accrue(now)
         self.backends[name].up = up
 
@@ -120,15 +120,6 @@ class Scheduler:
         """Limits a backend to fewer calls at once than it has slots, for now; None lifts it."""
         self.accounts.accrue(now)
         self.backends[name].most = most
-
-    def set_draining(self, name: str, draining: bool, now: float) -> None:  # noqa: FBT001 - as set_up
-        """Stops or resumes granting on a backend; running calls are left alone."""
-        self.accounts.accrue(now)
-        self.backends[name].draining = draining
-
-    def set_installed(self, name: str, models: frozenset[str] | None) -> None:
-        """Takes the models a backend can load; None means any."""
-        self.backends[name].installed = models
 
     def set_paused(self, paused: bool, now: float) -> None:  # noqa: FBT001 - as set_up
         """Stops or resumes granting anywhere; running calls are left alone."""
@@ -242,7 +233,7 @@ class Scheduler:
 
         Args:
             now: monotonic seconds.
-            free: backends that are up, not draining, and have a free slot.
+            free: backends that are up and have a free slot.
         """
         quantum = self.quantum_s
         choice = self.board.choose(now, free, quantum=quantum, stay=self._stay_s)

@@ -22,7 +22,7 @@ class Turn(Struct, kw_only=True):
     """One decision.
 
     Attributes:
-        free: backends that are up, not draining, and have a free slot.
+        free: backends that are up and have a free slot.
         quantum: slot-seconds per turn and unit of weight; fixed during one decision.
         stay: returns X, how many seconds a model keeps the GPU after its load while others wait for another.
     """

@@ -112,7 +112,6 @@ class BackendView:
     slots: int
     busy: int
     up: bool
-    draining: bool
     resident: tuple[str, ...]
     incoming: str | None
 
@@ -256,7 +255,6 @@ def backend(each: Backend) -> BackendView:
         slots=each.slots,
         busy=each.busy,
         up=each.up,
-        draining=each.draining,
         resident=tuple(each.resident),
         incoming=each.incoming,
     )

@@ -163,7 +163,7 @@ FAULTS = (
         "no barrier",
         19,
         "backends",
-        "            and (self.incoming is None or self.incoming == model)\n",
+        " and (self.incoming is None or self.incoming == model)",
         "",
     ),
 )

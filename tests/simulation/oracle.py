@@ -15,7 +15,7 @@ from gpushare.core.model import Service
 
 RULES = {
     1: "busy never exceeds the slots, and is the number of held leases",
-    2: "nothing is granted on a full, draining or lost backend, or while paused",
+    2: "nothing is granted on a full or lost backend, or while paused",
     3: "no ticket is granted twice, and no cancelled one",
     4: "a second release changes nothing",
     5: "all counts of waiting calls agree with the calls that wait",
@@ -84,14 +84,7 @@ class RandomSystem:
     def run(self, steps: int) -> Counter[int]:
         """Plays random operations, then lets everybody leave; returns the broken rules."""
         operations = [self.add] * 8 + [self.finish] * 6 + [self.start] * 6 + [self.tick] * 6
-        operations += [self.cancel] * 2 + [
-            self.abort,
-            self.requeue,
-            self.resize,
-            self.lose,
-            self.drain,
-            self.pause,
-        ]
+        operations += [self.cancel] * 2 + [self.abort, self.requeue, self.resize, self.lose, self.pause]
         for _ in range(steps):
             self.rng.choice(operations)()
             self.pump()
@@ -165,10 +158,6 @@ class RandomSystem:
         backend = self.rng.choice(self.backends)
         self.scheduler.set_up(backend.name, self.recovers(ill=not backend.up), self.now)
 
-    def drain(self) -> None:
-        backend = self.rng.choice(self.backends)
-        self.scheduler.set_draining(backend.name, not self.recovers(ill=backend.draining), self.now)
-
     def pause(self) -> None:
         self.paused = not self.recovers(ill=self.paused)
         self.scheduler.set_paused(self.paused, self.now)
@@ -195,7 +184,7 @@ class RandomSystem:
                 return
             ticket, backend = lease.ticket, lease.backend
             self.expect(busy[backend.name] < backend.slots and backend.busy == busy[backend.name] + 1, 1)
-            self.expect(backend.up and not backend.draining and not self.paused, 2)
+            self.expect(backend.up and not self.paused, 2)
             self.expect(ticket.id in self.waiting and ticket.id not in self.gone, 3)
             self.judge_order(ticket)
             self.waiting.pop(ticket.id, None)
@@ -295,7 +284,7 @@ class RandomSystem:
 
     def judge_work(self) -> None:
         for backend in self.backends:
-            if backend.busy >= backend.slots or not backend.up or backend.draining or backend.incoming:
+            if backend.busy >= backend.slots or not backend.up or backend.incoming:
                 continue
             for ticket in self.waiting.values():
                 cap = self.caps[ticket.owner]

@@ -65,11 +65,6 @@ def to_markdown() -> str:
     return head + index + "".join(map(_section, every)) + OTHERS
 
 
-def to_rows(site: Site) -> str:
-    """Returns the rows of a Markdown table: each tool with where its address and its key go."""
-    return "".join(f"| {tool.name} | {tool.address} | {tool.key} |\n" for tool in tools(site))
-
-
 def _lines(tool: Tool) -> Iterator[str]:
     yield plain(tool.name)
     for number, step in enumerate(tool.steps, 1):

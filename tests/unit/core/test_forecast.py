@@ -183,18 +183,16 @@ def test_a_long_wait_is_told_no_further_than_it_is_of_use() -> None:
     assert told[61:] == [forecast.LONGEST_S] * 19
 
 
-@pytest.mark.parametrize("trouble", ["paused", "down", "draining"])
+@pytest.mark.parametrize("trouble", ["paused", "down"])
 def test_no_time_is_told_when_nothing_can_start(trouble: str) -> None:
-    """Paused, down or draining: the position is known, the time is not."""
+    """Paused or down: the position is known, the time is not."""
     queue = Queue()
     queue.send("alice")
     ticket = queue.send("alice")
     if trouble == "paused":
         queue.scheduler.set_paused(True, 0.0)
-    elif trouble == "down":
-        queue.scheduler.set_up("gpu", False, 0.0)
     else:
-        queue.scheduler.set_draining("gpu", True, 0.0)
+        queue.scheduler.set_up("gpu", False, 0.0)
     assert queue.scheduler.forecast(ticket, 0.0) == Forecast(position=1, eta_s=None, loads=False)
 
 

@@ -278,9 +278,9 @@ def test_embeddings_do_not_wait_behind_generations() -> None:
     assert bench.grant(1.0).backend.name == "embed"
 
 
-@pytest.mark.parametrize("trouble", ["down", "draining", "full", "paused", "not installed"])
+@pytest.mark.parametrize("trouble", ["down", "full", "paused"])
 def test_nothing_is_granted_in_trouble(trouble: str) -> None:
-    """Nothing starts on a lost, draining or full backend, while paused, or without the model."""
+    """Nothing starts on a lost or full backend, or while paused."""
     bench = Bench()
     scheduler = bench.scheduler
     bench.add("alice")
@@ -288,14 +288,10 @@ def test_nothing_is_granted_in_trouble(trouble: str) -> None:
     def switch(*, ill: bool) -> None:
         if trouble == "down":
             scheduler.set_up("gpu", not ill, 0.0)
-        elif trouble == "draining":
-            scheduler.set_draining("gpu", ill, 0.0)
         elif trouble == "full":
             scheduler.resize("gpu", 0 if ill else 1, 0.0)
-        elif trouble == "paused":
-            scheduler.set_paused(ill, 0.0)
         else:
-            scheduler.set_installed("gpu", frozenset() if ill else None)
+            scheduler.set_paused(ill, 0.0)
 
     switch(ill=True)
     assert bench.idle()

@@ -111,10 +111,9 @@ class QueueMachine(RuleBasedStateMachine):
             Params(quantum=params.quantum, stay_on_model=params.stay_on_model, estimate_cap=widest), self.now
         )
 
-    @rule(up=st.booleans(), draining=st.booleans(), paused=st.booleans())
-    def trouble(self, *, up: bool, draining: bool, paused: bool) -> None:
+    @rule(up=st.booleans(), paused=st.booleans())
+    def trouble(self, *, up: bool, paused: bool) -> None:
         self.scheduler.set_up("gpu", up, self.now)
-        self.scheduler.set_draining("gpu", draining, self.now)
         self.scheduler.set_paused(paused, self.now)
 
     @rule(models=st.frozensets(MODELS))

@@ -52,9 +52,9 @@ def gpu(name: str = "gpu", *, resident: str | None = None, since: float = 0.0, s
 
 
 def test_nothing_is_chosen_when_nobody_can_be_served() -> None:
-    """No waiting call, no free backend, or no model in common: no choice."""
+    """No waiting call, no free backend, or none of its lane: no choice."""
     assert Scene(gpu()).choose() is None
-    scene = Scene(Backend(name="gpu", slots=1, installed=frozenset({"other"})))
+    scene = Scene(Backend(name="embed", slots=1, lane=Lane.EMBED))
     scene.waits("alice", "m")
     assert scene.choose() is None
 

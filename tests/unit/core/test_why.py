@@ -52,7 +52,6 @@ GPU = BackendView(
     slots=1,
     busy=1,
     up=True,
-    draining=False,
     resident=("qwen3:8b",),
     incoming=None,
 )
