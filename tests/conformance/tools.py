@@ -7,8 +7,9 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ import aiohttp
 
 from gpushare.core.keys import KeyRecord, digest, new_key
 from gpushare.edge.files import KeyFile
+from gpushare.edge.store import NAME as LEDGER
+from gpushare.edge.store.schema import open_reader
 from gpushare.sim import Entry, State
 from tests.harness import Gate, chat
 from tests.unit.web.wire import Wire
@@ -225,6 +228,8 @@ def unchunk(body: bytes) -> bytes:
 
 # --- a gateway in a process of its own --------------------------------------------------------------------
 
+REST_S = 30.0
+"""Longest wait for rest; only a fault makes it so long."""
 SERVE = "import sys; from gpushare.cli import main; sys.exit(main())"
 TAKE_OVER = """
 import os
@@ -242,6 +247,7 @@ class Server:
     keys: dict[str, str]
     config: Path
     log: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
 
     @property
     def url(self) -> str:
@@ -279,6 +285,45 @@ class Server:
     def bearer(self, person: str) -> dict[str, str]:
         """Returns the header that carries a person's key."""
         return {"Authorization": f"Bearer {self.keys[person]}"}
+
+    async def metrics(self) -> dict[str, float]:
+        """Returns its metrics; those with labels are added up."""
+        found: dict[str, float] = {}
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session,
+            session.get(f"{self.url}/metrics") as answer,
+        ):
+            for line in (await answer.text()).splitlines():
+                if sample := re.fullmatch(r"(gpushare_\w+)(?:\{.*\})? ([-+.\de]+)", line):
+                    found[sample[1]] = found.get(sample[1], 0.0) + float(sample[2])
+        return found
+
+    async def left(self) -> dict[str, object]:
+        """Returns what calls have left behind by now, nothing once it is at rest."""
+        found = await self.metrics()
+        names = ("slots_held", "waiting_requests", "running_requests", "body_bytes", "ledger_waiting_rows")
+        left: dict[str, object] = {name: found[f"gpushare_{name}"] for name in names}
+        left["lost"] = found["gpushare_slots_granted_total"] - found["gpushare_slots_released_total"]
+        with closing(open_reader(self.config.parent / "state" / LEDGER)) as connection:
+            (left["noted as running"],) = connection.execute("SELECT count(*) FROM running").fetchone()
+            rows = dict(connection.execute("SELECT request_id, outcome FROM calls"))
+            since = "SELECT request_id, outcome FROM calls WHERE ended_at >= ? AND outcome != 'lost_crash'"
+            own = dict(connection.execute(since, (self.began,)))
+        done = [line for line in self.log if line["event"] == "request.done" and line["level"] == "info"]
+        told = {line["request"]: line["outcome"] for line in done}
+        left["logged twice"] = len(done) - len(told)
+        left["log against ledger"] = told.items() - rows.items()
+        left["ledger against log"] = own.items() - told.items()
+        return {name: value for name, value in left.items() if value}
+
+    async def rest(self) -> None:
+        """Waits until everything that ends by itself has ended; nothing may be left then."""
+        end = time.monotonic() + REST_S
+        while left := await self.left():
+            assert time.monotonic() < end, left
+            await asyncio.sleep(0.02)
+        text = repr(self.log)
+        assert not [secret for secret in self.keys.values() if secret in text]
 
     def terminate(self) -> None:
         """Asks it to end, as a service manager does."""
@@ -331,7 +376,7 @@ async def served(
     inside: Sequence[str] = (),
     before: str = "",
 ) -> AsyncIterator[Server]:
-    """Runs ``gpushare serve`` for the block.
+    """Runs ``gpushare serve`` for the block, and checks at its end that nothing is left if it still runs.
 
     Args:
         folder: for settings and keys.
@@ -365,6 +410,8 @@ async def served(
             reading = tasks.create_task(_read_log(server))
             await server.said("server.started")
             yield server
+            if process.returncode is None:
+                await server.rest()
             reading.cancel()
     finally:
         if process.returncode is None:

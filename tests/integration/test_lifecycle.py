@@ -19,6 +19,7 @@ from gpushare.app import serving
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import Role
 from gpushare.sim import State
+from tests.conformance import tools
 from tests.conformance.tools import (
     body_of,
     busy,
@@ -54,6 +55,20 @@ async def test_a_signal_lets_running_answers_finish(tmp_path: Path, number: sign
         assert await server.process.wait() == 0
     assert running.result()[2].splitlines()[-1].endswith(b"}")
     assert json.loads(running.result()[2].splitlines()[-1])["done"] is True
+
+
+async def test_what_a_process_has_left_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1, P36: the check at the end of every process finds a slot that is held, and a line without a row."""
+    monkeypatch.setattr(tools, "REST_S", 0.0)
+    async with streaming(tmp_path) as (server, _, entry, _):
+        with pytest.raises(AssertionError, match="'slots_held': 1"):
+            await server.rest()
+        entry.resume()
+        line = {"event": "request.done", "level": "info", "request": "r_0", "outcome": "ok"}
+        server.log.append(line)
+        assert ("r_0", "ok") in (await server.left())["log against ledger"]  # type: ignore[operator]
+        server.log.remove(line)
+        monkeypatch.undo()
 
 
 async def test_a_second_signal_shortens_the_end(tmp_path: Path) -> None:

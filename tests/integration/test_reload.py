@@ -172,6 +172,9 @@ async def test_what_needs_a_restart_is_named_and_kept(tmp_path: Path) -> None:
         async with session.get(server.url + "/metrics") as answer:
             assert answer.status == 404
         assert (await Client(server, session).ask("/api/chat", chat(), "alice"))[0] == 200
+        server.config.write_text(text)  # its metrics are looked at in the end
+        hang_up(server)
+        await server.said("config.loaded", 2)
 
 
 async def test_asking_twice_and_while_closing_down_is_harmless(tmp_path: Path) -> None:
