@@ -305,3 +305,21 @@ async def test_the_theme_is_kept(gate: Gate, visit: Visit) -> None:
     await page.get_by_label("Theme").select_option("")
     await page.goto("/status")
     assert await page.evaluate(background) == light
+
+
+async def test_on_paper(gate: Gate, visit: Visit) -> None:
+    """What can only be pressed or watched is left out, the time is added, and dark colours cost no ink."""
+    async with waiting(gate, "alice"):
+        page = await visit(who="alice", color_scheme="dark")
+        await live(page)
+        await page.locator("#theme select").select_option("dark")
+        await page.emulate_media(media="print")
+        for path in ("nav", "#live", "button", "#theme", ".skip"):
+            assert await page.locator(path).count() > 0, path
+            assert not [one for one in await page.locator(path).all() if await one.is_visible()], path
+        await expect(page.locator("#printed")).to_be_visible()
+        await expect(page.locator("#queue")).to_contain_text("1. alice (you)")
+        assert (
+            await page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+            == "rgb(246, 247, 249)"
+        )
