@@ -33,7 +33,7 @@ from gpushare.core.keys import (
     new_key,
     offered,
 )
-from gpushare.core.keys.terms import until
+from gpushare.core.keys.terms import Passed, until
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
 from gpushare.core.problems import printable
@@ -54,6 +54,8 @@ def _until(_ctx: click.Context, _param: click.Parameter, value: str | None) -> E
         return None
     try:
         return Expiry(until(value, _now()))
+    except Passed:
+        raise click.BadParameter("this day has passed; to end a key: gpushare key revoke") from None
     except ValueError:
         raise click.BadParameter(
             'expected a time such as "90d", a date such as 2027-11-20, or never'

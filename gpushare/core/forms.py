@@ -52,7 +52,7 @@ def seconds(text: str) -> float:
 
 
 def span(text: str) -> float:
-    """Reads a stretch of the past such as ``"24h"`` or ``"400d"`` in seconds.
+    """Reads a stretch of time such as ``"24h"`` or ``"400d"`` in seconds.
 
     Raises:
         ValueError: not a time, nothing, or longer than ten years.

@@ -39,18 +39,26 @@ class LastAdmin(ValueError):
     """The change would leave nobody who may change keys on the pages."""
 
 
+class Passed(ValueError):
+    """The end of a key that lies behind."""
+
+
 def until(text: str, now: datetime) -> datetime | None:
     """Reads ``90d`` from now, a date as in 2027-11-20, or ``never``.
 
     Raises:
+        Passed: the day has begun.
         ValueError: it is none of these.
     """
     if text == "never":
         return None
     try:
-        return now + timedelta(seconds=forms.seconds(text))
+        return now + timedelta(seconds=forms.span(text))
     except ValueError:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    if end <= now:
+        raise Passed(text)
+    return end
 
 
 def read_terms(typed: Typed, now: datetime) -> tuple[dict[str, Any], dict[str, str]]:
@@ -178,12 +186,11 @@ def _limit(text: str, _now: datetime) -> int:
 
 def _expires(text: str, now: datetime) -> datetime | None:
     try:
-        end = until(text or "never", now)
+        return until(text or "never", now)
+    except Passed:
+        raise _Problem("This day has passed. To end a key, revoke it.") from None
     except ValueError:
         raise _Problem('Type a time such as "90d", a date such as 2027-11-20, or never.') from None
-    if end is not None and end <= now:
-        raise _Problem("This day has passed. To end a key, revoke it.")
-    return end
 
 
 _READERS = {

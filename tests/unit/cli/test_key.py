@@ -127,6 +127,7 @@ def test_a_name_is_not_given_twice(run: Run, home: Path, name: str) -> None:
         ("erin", "--max-waiting", "-1"),
         ("erin", "--role", "root"),
         ("erin", "--expires", "soon"),
+        ("erin", "--expires", "2020-01-01"),
         ("erin", "--model", ""),
         (),
     ],

@@ -9,6 +9,7 @@ from gpushare.core.keys import KeyRecord, KeyRing, NameTaken, NoSuchKey
 from gpushare.core.keys.terms import (
     FRESH,
     LastAdmin,
+    Passed,
     changed_terms,
     changes_told,
     options,
@@ -32,6 +33,7 @@ def record(number: int, **fields: Any) -> KeyRecord:
     [
         ("never", None),
         ("90d", NOW + timedelta(days=90)),
+        ("800d", NOW + timedelta(days=800)),
         ("2027-01-02", datetime(2027, 1, 2, tzinfo=UTC)),
     ],
 )
@@ -45,6 +47,13 @@ def test_what_is_no_end(text: str) -> None:
     """Refused."""
     with pytest.raises(ValueError, match=r".|^$"):
         until(text, NOW)
+
+
+@pytest.mark.parametrize("day", [NOW - timedelta(days=400), NOW])
+def test_an_end_lies_ahead(day: datetime) -> None:
+    """A key that is over when it is made is a mistake, of whoever makes it."""
+    with pytest.raises(Passed):
+        until(f"{day:%Y-%m-%d}", NOW)
 
 
 def test_what_was_typed_becomes_a_record() -> None:
