@@ -221,7 +221,7 @@ class Gateway:
                 end = await self._relay(live, sink)
                 if not self._comes_again(live, lease, end):
                     return end
-                self._health.ended(live.tried, end.outcome, end.status)
+                self._health.ended(live.tried, end.outcome, end.status, loading=lease.swap)
                 live.phase, live.outcome, live.relay, live.lease = Phase.QUEUE, None, None, None
                 lease.again()
 
@@ -359,7 +359,7 @@ class Gateway:
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
         if live.relay is not None:
-            self._health.ended(live.tried, record.outcome, record.status)
+            self._health.ended(live.tried, record.outcome, record.status, loading=record.swap)
         elif live.let_on:
             self._health.not_sent(live.tried)
         live.relay = live.cancelled = (

@@ -90,10 +90,14 @@ class Health:
         retry_s = spread_retry_s(self.breaker.retry_after_s(self._clock()), self._jitter())
         return OllamaDown(self.breaker.why, breaker_open=True, retry_after_s=retry_s)
 
-    def ended(self, model: str, outcome: Outcome, status: int) -> None:
-        """Hears how a call ended that was on its way to Ollama."""
+    def ended(self, model: str, outcome: Outcome, status: int, *, loading: bool = False) -> None:
+        """Hears how a call ended that was on its way to Ollama.
+
+        Errors count against the model if it was ``loading``.  Those of a loaded one are mostly the call's own
+        (a picture, a schema), and libraries send such a call three times.
+        """
         now = self._clock()
-        failing = outcome is Outcome.UPSTREAM_ERROR and (status >= 500 or status < 400)
+        failing = loading and outcome is Outcome.UPSTREAM_ERROR and (status >= 500 or status < 400)
         if model and (failing or outcome in SILENT):
             if self._models.failed(model, now):
                 reason = "the model keeps failing" if failing else "the model keeps silent"

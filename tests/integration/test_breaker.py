@@ -123,7 +123,7 @@ async def test_a_busy_ollama_is_asked_once_more(tmp_path: Path) -> None:
 
 
 async def test_one_bad_model_is_shut_and_the_others_run(gate: Gate) -> None:
-    """P14: after three errors of Ollama's own about a model its calls are refused, and no others."""
+    """P14: after three errors of Ollama's own on loading a model its calls are refused, and no others."""
     await ready(gate)
     bad = chat("#sim:status=500", model="m")
     for _ in range(MODEL_FAILURES):
@@ -135,6 +135,16 @@ async def test_one_bad_model_is_shut_and_the_others_run(gate: Gate) -> None:
     assert gate.parts.monitor.view.failing == ("m:latest",)
     assert (await gate.post("/api/embed", body_of("/api/embed", model="embed")))[0] == 200
     assert (await gate.request("GET", "/readyz"))[0] == 200
+
+
+async def test_a_call_that_fails_in_a_loaded_model_shuts_nobody_out(gate: Gate) -> None:
+    """P14: a picture or a schema that Ollama cannot use is a 500, too, and libraries try three times."""
+    await ready(gate)
+    assert (await gate.post("/api/chat", chat(model="m")))[0] == 200
+    for _ in range(2 * MODEL_FAILURES):
+        assert (await gate.post("/api/chat", chat("#sim:status=500", model="m")))[0] == 500
+    assert (await gate.post("/api/chat", chat(model="m"), who="bob"))[0] == 200
+    assert gate.parts.monitor.view.failing == ()
 
 
 async def test_a_client_that_leaves_a_trial_ends_it(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ async def test_what_must_not_wait_is_refused_before_the_queue(call: Call, error:
 def shut_model(desk: Desk) -> None:
     """Ollama fails with the model until its calls are refused."""
     for _ in range(MODEL_FAILURES):
-        desk.health.ended("m:latest", Outcome.UPSTREAM_ERROR, 500)
+        desk.health.ended("m:latest", Outcome.UPSTREAM_ERROR, 500, loading=True)
 
 
 async def test_a_trial_that_never_reached_ollama_leaves_its_turn_to_the_next() -> None:

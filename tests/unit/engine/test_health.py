@@ -97,13 +97,15 @@ async def test_who_waits_has_a_grace(*, back: bool) -> None:
 
 
 async def test_a_failing_model_leaves_the_others_alone() -> None:
-    """P14: its own errors shut it; errors in the request itself do not."""
+    """P14: errors of its load shut it; errors in the request itself, or of a loaded model, do not."""
     clinic = Clinic()
     for _ in range(10):
         clinic.health.ended("typo", Outcome.UPSTREAM_ERROR, 404)
     for _ in range(3):
-        clinic.health.ended("big", Outcome.UPSTREAM_ERROR, 500)
+        clinic.health.ended("picky", Outcome.UPSTREAM_ERROR, 500)
+        clinic.health.ended("big", Outcome.UPSTREAM_ERROR, 500, loading=True)
     clinic.health.admit("typo")
+    clinic.health.admit("picky")
     clinic.health.admit("small")
     with pytest.raises(ModelFailing, match="big"):
         clinic.health.admit("big")

@@ -50,7 +50,7 @@ class Ward(Clinic):
         """Ends calls, as often as shuts a model."""
         for _ in range(MODEL_FAILURES):
             for model in models:
-                self.health.ended(model, outcome, status)
+                self.health.ended(model, outcome, status, loading=True)
         await settle_loop()
 
 
