@@ -76,6 +76,12 @@ DISK_FULL = Notice(
     text="Less than 5 % of the server's disk is free. Requests run all the same; when it is full, what they "
     "use is not written down.",
 )
+SERVER_LATE = Notice(
+    code="server-late",
+    level="warn",
+    text="The server itself has more to do than it can, so all of this comes late, whatever the GPU does.",
+)
+LATE_S = 1.0
 SWAPPING_PART = 0.2
 SWAPPING_AFTER_S = 300.0  # of work: the first load of a morning is no news
 
@@ -99,6 +105,8 @@ def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
         yield PAUSED
     if picture.config_rejected and admin:
         yield CONFIG_REJECTED
+    if picture.late_s >= LATE_S:
+        yield SERVER_LATE
     if ollama.failing:
         yield model_failing(ollama.failing if admin else ())
     if ollama.dropped:

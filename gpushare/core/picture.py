@@ -61,7 +61,8 @@ class Picture:
 
     ``now`` is monotonic seconds, the clock of ``queue`` and ``ollama``; ``wall`` is the same instant in UTC.
     ``names`` maps owners to shown names; ``last`` holds each owner's latest call that ended.
-    ``gpus`` is None where nothing reads them, ``disk`` while nobody has looked.
+    ``gpus`` is None where nothing reads them, ``disk`` while nobody has looked.  ``late_s`` is how late the
+    event loop has been in the last seconds.
     """
 
     now: float
@@ -74,6 +75,7 @@ class Picture:
     max_waiting: int
     gpus: GpuView | None = None
     disk: Disk | None = None
+    late_s: float = 0.0
     draining: bool = False
     config_rejected: bool = False
     names: Mapping[str, str] = field(default_factory=dict)

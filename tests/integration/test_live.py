@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import aiohttp
 
+from gpushare.core.notices import LATE_S
+from gpushare.engine.lag import STEP_S
 from gpushare.sim import Script, SimModel
 from tests.harness import CANARY, PATIENCE, Gate, chat, gateway
 
@@ -81,6 +84,14 @@ async def test_what_happens_is_told(tmp_path: Path) -> None:
             assert name not in stranger.everything
             assert name in bob.everything
         assert CANARY not in stranger.everything + bob.everything + root.everything
+
+
+async def test_a_loop_that_is_late_is_told(gate: Gate) -> None:
+    """P38: whoever looks learns that what they see may be late."""
+    async with watching(gate) as page:
+        await page.until("event: meta")
+        time.sleep(LATE_S + 2 * STEP_S)  # noqa: ASYNC251 - that is the fault
+        await page.until("The server itself has more to do than it can")
 
 
 async def test_a_withdrawn_key_ends_its_stream(gate: Gate) -> None:

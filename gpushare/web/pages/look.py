@@ -48,6 +48,7 @@ class Look:
             max_waiting=parts.config.queue.max_waiting,
             gpus=parts.gpus.view if parts.gpus else None,
             disk=parts.disk,
+            late_s=parts.lag.worst_s,
             draining=parts.draining,
             config_rejected=parts.config_rejected,
             names=owner_names(parts.ring),

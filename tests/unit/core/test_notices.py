@@ -29,6 +29,8 @@ LARGE = (ResidentModel(name="m", size_bytes=2, vram_bytes=1, context=None, expir
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=240.0)), []),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=1000.0, loading_s=260.0)), ["swapping"]),
         (replace(PICTURE, day=replace(PICTURE.day, busy_s=10.0, loading_s=40.0)), []),
+        (replace(PICTURE, late_s=0.9), []),
+        (replace(PICTURE, late_s=1.0), ["server-late"]),
         (replace(PICTURE, disk=Disk(free=4, total=100)), ["disk-full"]),
         (replace(PICTURE, disk=Disk(free=5, total=100)), []),
         (replace(PICTURE, ollama=UP.changed(version="0.33.0-simulated")), ["demo"]),
