@@ -40,6 +40,10 @@ class Target(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Target(path={self.path!r}, query={self.query!r})"  # the key is a secret
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        """Returns what consoles and tracebacks print: the same."""
+        return [("path", self.path), ("query", self.query)]
+
 
 def _rows() -> Iterator[Endpoint]:
     ollama, openai, anthropic = Dialect.OLLAMA, Dialect.OPENAI, Dialect.ANTHROPIC

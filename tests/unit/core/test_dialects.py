@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from gpushare.core.dialects import ENDPOINTS, dialect_of, find_endpoint, split_target
 from gpushare.core.errors import GpushareError, MethodNotAllowed, UnknownEndpoint
@@ -196,6 +197,7 @@ def test_a_target_hides_its_key_when_printed() -> None:
     """Printing a target, as a traceback may, does not print the key."""
     target = split_target(f"/k/{KEY}/api/chat", key_in_path=True)
     assert KEY not in repr(target)
+    assert KEY not in pretty_repr(target)
 
 
 @given(
