@@ -171,7 +171,7 @@ FAULTS = (
 
 def plant(fault: Fault) -> ModuleType:
     """Returns the scheduler module of a copy of the core with the fault in it."""
-    package = f"mutant_{FAULTS.index(fault)}"
+    package = f"mutant_{abs(hash(fault))}"
     copies: list[str] = []
     try:
         for part in PARTS:
