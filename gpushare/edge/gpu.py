@@ -4,7 +4,8 @@ Called by: ``app``, which hands one of them to ``engine.gpu``.
 
 Rules: the driver is asked by one child process, ``edge.nvml``, because a call into a driver that hangs never
 comes back.  A child that does not answer in time is killed, and the next one is started only when it is
-really gone.  After each failure the pause grows, so that a machine without a driver is left alone.
+really gone.  After each failure the pause grows, and a machine without a driver is left alone at once: each
+child costs a tenth of a second of a processor.
 """
 
 import asyncio
@@ -74,32 +75,33 @@ class NvmlGpus:
         """Tells what is read, until cancelled; no child outlives it."""
         pause_s = self._pause_s
         while True:
-            readable = False
             try:
                 async with _child(self._devices) as child:
-                    readable = await self._converse(child, tell)
+                    async for report in self._answers(child):
+                        tell(report)
+                        if report.readings:
+                            pause_s = self._pause_s
+                        elif report.absent:  # nobody installs a driver within minutes
+                            pause_s = LONGEST_PAUSE_S
                     await child.end()  # however long: a second one would only hang beside it
             except OSError as error:
                 tell(GpuReport(error=f"no program can be started to ask the driver ({error.strerror})"))
-            if readable:
-                pause_s = self._pause_s
             await self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _converse(self, child: "_Child", tell: Tell) -> bool:
-        """Asks one child until it fails or has no card to read; returns whether it ever had one."""
-        readable, patience_s = False, self._start_patience_s
+    async def _answers(self, child: "_Child") -> AsyncIterator[GpuReport]:
+        """Asks one child until it fails or has no card to read."""
+        patience_s = self._start_patience_s
         try:
             while True:
                 report = await child.ask(patience_s)
-                tell(report)
+                yield report
                 if not report.readings:
-                    return readable
-                readable, patience_s = True, self._patience_s
+                    return
+                patience_s = self._patience_s
                 await self._sleep(self._interval_s)
         except _NoAnswer as why:
-            tell(GpuReport(error=str(why)))
-        return readable
+            yield GpuReport(error=str(why))
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ import pytest
 from gpushare.core.gpu import GpuReading, GpuReport
 from gpushare.edge import gpu
 from gpushare.edge.gpu import ENDED, FAKE_NAME, GARBLED, LONGEST_PAUSE_S, FakeGpus, NvmlGpus
-from tests.driver.nvml_library import CARD, DRIVER_NOT_LOADED, GPU_IS_LOST
+from tests.driver.nvml_library import CARD, DRIVER_NOT_LOADED, GPU_IS_LOST, LIBRARY_NOT_FOUND
 from tests.machine import TWO_CARDS, Machine, children, driver_readers, machine
 
 __all__ = ["machine"]
@@ -167,6 +167,17 @@ async def test_without_a_driver_there_is_no_storm(machine: Machine) -> None:
             await asyncio.sleep(0.001)
         assert children() == []
     assert pauses.asked == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+
+
+async def test_a_machine_without_a_driver_is_left_alone(machine: Machine) -> None:
+    """Where there is no library at all, the second try comes after the longest pause."""
+    machine.says(init=LIBRARY_NOT_FOUND)
+    pauses = Pauses(last=2)
+    async with watched(sleep=pauses.sleep) as reports:
+        assert (await reports.get()).absent
+        while len(pauses.asked) < 2:
+            await asyncio.sleep(0.001)
+    assert pauses.asked == [LONGEST_PAUSE_S, LONGEST_PAUSE_S]
 
 
 async def test_a_reading_ends_the_long_pauses(machine: Machine) -> None:
