@@ -15,7 +15,7 @@ pytestmark = IN_CHROMIUM
 
 PEOPLE = ("alice", "bob", "carol", "robot", "root")
 ALL = {"alice", "bob", "carol", "root"}
-TOOL = "claude-code"
+TOOL = "Claude Code"
 
 
 async def streamed(gate: Gate, who: str | None) -> str:
