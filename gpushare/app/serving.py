@@ -75,6 +75,7 @@ class Running:
             await self.runner.stop_listening()
         self.life.close_down()
         parts.slots.close()
+        self.runner.refuse_bodies(parts.slots.closing_down)
         deadline = time.monotonic() + grace_s
         while parts.gateway.live and time.monotonic() < deadline:
             await asyncio.sleep(DRAIN_POLL_S)

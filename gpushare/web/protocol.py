@@ -22,6 +22,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from gpushare.core.dialects import dialect_of
 from gpushare.core.errors import (
     ExpectationFailed,
+    GpushareError,
     Internal,
     MalformedRequest,
     Overloaded,
@@ -84,6 +85,8 @@ class ClientConnection(RequestHandler):
         "_wire",
         "expects_100",
         "flow",
+        "reading",
+        "refusal",
     )
 
     def __init__(
@@ -109,6 +112,8 @@ class ClientConnection(RequestHandler):
         )
         self.flow: Flow | None = None
         self.expects_100 = False
+        self.reading: asyncio.Timeout | None = None  # the wait for the next piece of a body
+        self.refusal: GpushareError | None = None  # why no more of a body is read
         self._connections = connections
         self._place: Place | None = None
         self._wire: asyncio.Transport | None = None
@@ -167,6 +172,12 @@ class ClientConnection(RequestHandler):
         """A key was accepted on this connection."""
         if self._place is not None:
             self._place.accept()
+
+    def refuse_body(self, error: GpushareError) -> None:
+        """Ends the wait for the rest of a body, if there is one, with an error for its client."""
+        if self.reading is not None:
+            self.refusal = error
+            self.reading.reschedule(self._loop.time())
 
     def _drop(self, event: str) -> None:
         """Drops the connection for what the client did; a running handler is cancelled."""

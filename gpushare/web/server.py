@@ -111,8 +111,16 @@ class ClientRunner(web.AppRunner):
 
     def unanswered(self) -> int:
         """Returns how many connections owe an answer, or have just been made and may be about to ask."""
+        return sum(_is_owed(connection) for connection in self._open())
+
+    def refuse_bodies(self, error: Callable[[], GpushareError]) -> None:
+        """Waits for no more of the bodies that have not come whole; their clients are told an error each."""
+        for connection in self._open():
+            connection.refuse_body(error())
+
+    def _open(self) -> list[ClientConnection]:
         found = [] if self.server is None else self.server.connections
-        return sum(_is_owed(cast("ClientConnection", connection)) for connection in found)
+        return cast("list[ClientConnection]", found)
 
     async def stop_listening(self) -> None:
         """Takes no more connections; those there are go on.  Idempotent."""

@@ -53,6 +53,7 @@ async def read_body(
     Raises:
         BodyTooLarge: declared, or found while reading, before more than ``limit`` is kept.
         RequestTimeout: the body as a whole, or its next piece, came too late.
+        GpushareError: the connection was told to read no more of it.
         MalformedRequest: the framing of the body is broken.
     """
     declared = request.content_length or 0
@@ -86,16 +87,18 @@ def whole_body(request: web.Request) -> bytes | None:
 async def _read_all(
     request: web.Request, *, limit: int, total_s: float, grow: Callable[[int], None] | None
 ) -> bytes:
-    loop, content = asyncio.get_running_loop(), request.content
+    loop, content, connection = asyncio.get_running_loop(), request.content, connection_of(request)
     end = loop.time() + total_s
     pieces: list[bytes] = []
     size = 0
     looked = False
     while not content.at_eof():
         try:
-            async with asyncio.timeout_at(min(end, loop.time() + BODY_IDLE_S)):
+            async with asyncio.timeout_at(min(end, loop.time() + BODY_IDLE_S)) as connection.reading:
                 piece = await content.readany()
         except TimeoutError:
+            if connection.refusal is not None:
+                raise connection.refusal from None
             if looked:
                 raise
             looked = True
@@ -103,6 +106,8 @@ async def _read_all(
             piece = content.read_nowait()
             if not piece and not content.at_eof():
                 raise
+        finally:
+            connection.reading = None
         size += len(piece)
         if size > limit:
             raise BodyTooLarge(limit)

@@ -104,6 +104,7 @@ CODES = {
     "TT-M": _record("timeout_total"),
     "QT": _error(429, "queue_timeout", Retry.AFTER),
     "RF": _error(429, "", Retry.AFTER),
+    "DR0": _error(503, "", Retry.AFTER, closes=True),
     "DRQ": _error(503, "drained", Retry.AFTER, closes=True),
     "DRR": _error(503, "drained", Retry.AFTER),
     "DRR-M": _record("drained"),
@@ -251,13 +252,13 @@ MATRIX = (
         fault="F26",
         way="in time",
         text="SIGTERM, and there is time",
-        cells={A: "DRQ", Q: "DRQ", **everywhere("ok", *WORK, F)},
+        cells={A: "DR0", Q: "DRQ", **everywhere("ok", *WORK, F)},
     ),
     Row(
         fault="F26",
         way="cut",
         text="SIGTERM, and the grace is over",
-        cells={A: "DRQ", Q: "DRQ", **everywhere("DRR", G, C, W), S: "DRR-M", F: "ok"},
+        cells={A: "DR0", Q: "DRQ", **everywhere("DRR", G, C, W), S: "DRR-M", F: "ok"},
     ),
     Row(
         fault="F27",

@@ -248,8 +248,6 @@ def drain(grace_s: float) -> Strike:
 
         stand.stack.push_async_callback(ended)
         await asyncio.sleep(0)
-        if stand.state is State.AUTH:
-            await stand.go_on()
 
     return strike
 
