@@ -49,8 +49,9 @@ def _rows() -> Iterator[Endpoint]:
     ollama, openai, anthropic = Dialect.OLLAMA, Dialect.OPENAI, Dialect.ANTHROPIC
     for method in ("GET", "HEAD"):
         yield Endpoint(method=method, path="/", dialect=Dialect.GPUSHARE, kind=Kind.LIVE)
-        for path in ("/api/version", "/api/tags", "/api/ps"):
+        for path in ("/api/version", "/api/tags"):
             yield Endpoint(method=method, path=path, dialect=ollama, kind=Kind.PASSED, anonymous=True)
+    yield Endpoint(method="GET", path="/api/ps", dialect=ollama, kind=Kind.PASSED, anonymous=True)
     yield Endpoint(method="GET", path="/v1/models", dialect=openai, kind=Kind.PASSED, anonymous=True)
     yield Endpoint(method="GET", path="/v1/models/{model}", dialect=openai, kind=Kind.PASSED)
     yield Endpoint(method="POST", path="/api/show", dialect=ollama, kind=Kind.PASSED)

@@ -120,6 +120,9 @@ def test_a_wrong_method_names_the_right_ones() -> None:
         find_endpoint("GET", "/api/chat")
     assert caught.value.headers["Allow"] == "POST"
     with pytest.raises(MethodNotAllowed) as caught:
+        find_endpoint("HEAD", "/api/ps")  # Ollama has it for GET alone
+    assert caught.value.headers["Allow"] == "GET"
+    with pytest.raises(MethodNotAllowed) as caught:
         find_endpoint("HEAD", "/v1/models")
     assert caught.value.headers["Allow"] == "GET"
 
