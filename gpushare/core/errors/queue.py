@@ -60,9 +60,12 @@ class WaitedTooLong(Refused):
     outcome = Outcome.QUEUE_TIMEOUT
 
     def __init__(self, waited_s: float, ahead: int, retry_after_s: float) -> None:
-        still = "there was still 1 request" if ahead == 1 else f"there were still {ahead} requests"
+        still = (
+            "there was still 1 request ahead" if ahead == 1 else f"there were still {ahead} requests ahead"
+        )
+        place = still if ahead else "this request was next"
         super().__init__(
-            f"Gave up after waiting {span_text(waited_s)}; {still} ahead. {again_text(retry_after_s)}",
+            f"Gave up after waiting {span_text(waited_s)}; {place}. {again_text(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
 

@@ -173,6 +173,12 @@ def test_what_would_be_in_vain_or_done_twice_is_not_repeated(error: GpushareErro
             "Gave up after waiting 50 s; there was still 1 request ahead. Try again in about 9 s.",
         ),
         (
+            WaitedTooLong(1.0, 0, 9.0),
+            429,
+            "waited_too_long",
+            "Gave up after waiting 1 s; this request was next. Try again in about 9 s.",
+        ),
+        (
             BodyTooLarge(32_000_000, 32_000_001),
             413,
             "body_too_large",
