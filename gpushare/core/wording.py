@@ -17,8 +17,8 @@ UNKNOWN = "\N{EN DASH}"
 NO_ESTIMATE = "no estimate yet"
 NEWCOMER = "A new request would start"
 TOOL_NAMES = {
-    "ai-sdk": "the AI SDK",
-    "anthropic": "an Anthropic library",
+    "ai-sdk": "AI SDK",
+    "anthropic": "Anthropic SDK",
     "browser": "a browser",
     "claude-code": "Claude Code",
     "cline": "Cline",
@@ -35,7 +35,7 @@ TOOL_NAMES = {
     "ollama-js": "ollama-js",
     "ollama-python": "ollama-python",
     "open-webui": "Open WebUI",
-    "openai": "an OpenAI library",
+    "openai": "OpenAI SDK",
     "opencode": "OpenCode",
     "other": "another tool",
     "python": "Python",

@@ -48,9 +48,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     "phone": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
 }
 WIDTHS = (320, 601, 1000, 1180)
-OVER = """() => [...document.querySelectorAll("th, td")]
-  .filter((cell) => cell.clientWidth && cell.scrollWidth > cell.clientWidth)
-  .map((cell) => cell.textContent.trim())"""
+OVER = """() => [...document.querySelectorAll("th, td, td a")]
+  .filter((one) => one.scrollWidth > one.clientWidth || one.matches("a") && one.clientHeight > 30)
+  .filter((one) => one.clientWidth)
+  .map((one) => one.textContent.trim())"""
+"""What runs over its cell, and what is to be clicked there but broken in two."""
 SMALL = """() => [...document.querySelectorAll("a, button, select, summary, input:not([type=hidden])")]
   .filter((one) => !one.closest("p:not(.copy, .tools), dd, .skip") || !one.matches("a:not(.button)"))
   .filter((one) => !one.matches(".skip, [type=checkbox]") && one.getClientRects().length)
