@@ -33,6 +33,7 @@ from gpushare.core.keys import (
     new_key,
     offered,
 )
+from gpushare.core.keys.record import LIMIT_MOST, WEIGHT_MOST
 from gpushare.core.keys.terms import Passed, until
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
@@ -97,15 +98,15 @@ def _terms(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--weight",
-            type=click.FloatRange(0, 1000, min_open=True),
+            type=click.FloatRange(0, WEIGHT_MOST, min_open=True),
             callback=_finite,
             help="Share; 1 is usual.",
         ),
         click.option("--model", "models", multiple=True, help="Only this model; may end in *. Repeatable."),
         click.option(
-            "--max-waiting", type=click.IntRange(0, 100_000), help="Places in the queue; 0 is usual."
+            "--max-waiting", type=click.IntRange(0, LIMIT_MOST), help="Places in the queue; 0 is usual."
         ),
-        click.option("--max-running", type=click.IntRange(0, 100_000), help="Slots at once; 0: no limit."),
+        click.option("--max-running", type=click.IntRange(0, LIMIT_MOST), help="Slots at once; 0: no limit."),
         click.option("--expires", callback=_until, help='"90d", a date, or "never".'),
     ]
     for option in reversed(options):

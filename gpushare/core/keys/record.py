@@ -52,9 +52,12 @@ Instant = Annotated[
     datetime | None, Meta(extra={"form": Form("a time such as 2027-11-20T00:00:00Z", _instant)})
 ]
 Link = Annotated[str | None, Meta(extra={"form": _hex(64)})]
-ModelPattern = Annotated[str, Meta(min_length=1, max_length=200)]
-Weight = Annotated[float, Meta(gt=0, le=1000)]
-Limit = Annotated[int, Meta(ge=0, le=100_000)]
+PATTERN_MOST = 200  # characters
+WEIGHT_MOST = 1000
+LIMIT_MOST = 100_000
+ModelPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_MOST)]
+Weight = Annotated[float, Meta(gt=0, le=WEIGHT_MOST)]
+Limit = Annotated[int, Meta(ge=0, le=LIMIT_MOST)]
 
 
 class KeyRecord(Struct, frozen=True, kw_only=True):

@@ -11,15 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gpushare.core import forms
-from gpushare.core.keys.record import KeyRecord, KeyState
+from gpushare.core.keys.record import LIMIT_MOST, PATTERN_MOST, WEIGHT_MOST, KeyRecord, KeyState
 from gpushare.core.keys.ring import KeyRing, NoSuchKey
 from gpushare.core.model import Role, Service
 from gpushare.core.people import name_problem
 
-LIMIT_MOST = 100_000
-WEIGHT_MOST = 1000.0
 MODELS_MOST = 100
-_PATTERN_MOST = 200
 
 Typed = Mapping[str, str]
 FRESH: Typed = {
@@ -173,8 +170,8 @@ def _weight(text: str, _now: datetime) -> float:
 
 def _models(text: str, _now: datetime) -> tuple[str, ...]:
     names = tuple(re.split(r"[\s,]+", text.strip(" ,"))) if text else ()
-    if len(names) > MODELS_MOST or any(len(name) > _PATTERN_MOST for name in names):
-        raise _Problem(f"At most {MODELS_MOST} models, each of at most {_PATTERN_MOST} characters.")
+    if len(names) > MODELS_MOST or any(len(name) > PATTERN_MOST for name in names):
+        raise _Problem(f"At most {MODELS_MOST} models, each of at most {PATTERN_MOST} characters.")
     return names
 
 
