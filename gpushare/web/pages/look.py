@@ -75,7 +75,8 @@ class Look:
     def newcomer(self, who: Principal | None) -> str:
         """Returns what viewers have in common whose next call would start at the same time."""
         caller = who or ANONYMOUS
-        return f"new {caller.service} {caller.owner if caller.owner in self._in_account else ''}"
+        owner = caller.owner if caller.owner in self._in_account else ""
+        return " ".join(("new", caller.service, owner, *caller.models))
 
     def starts_in_s(self, who: Principal | None) -> float | None:
         """Returns when a call of the viewer would start if it came now, for a model that is in memory.

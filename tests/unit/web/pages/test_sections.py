@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gpushare.core.config import Config, Queue
+from gpushare.core.forecast import Forecast
 from gpushare.core.keys import KeyRing
 from gpushare.core.model import ResidentModel
 from gpushare.core.picture import OllamaView
@@ -291,3 +292,21 @@ async def test_a_hostile_model_is_text_everywhere(site: Site) -> None:
         assert HOSTILE not in "".join(parts.values())
         assert "&lt;img src=x" in parts["head"] + parts["queue"] + parts["models"]
         assert HOSTILE not in str(meta["title"])
+
+
+async def test_a_key_for_some_models_is_told_the_time_of_one_of_those(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found a moment ago for somebody who would ask for another model does not count."""
+    eta_s = {"gemma3:27b": 30.0, "qwen3-coder:30b": 300.0}
+    monkeypatch.setattr(
+        site.queue, "forecast_new", lambda _who, model: Forecast(position=0, eta_s=eta_s[model])
+    )
+    loaded = tuple(
+        ResidentModel(name=name, size_bytes=1, vram_bytes=1, context=None, expires=None) for name in eta_s
+    )
+    site.parts.monitor.view = site.parts.monitor.view.changed(loaded=loaded)
+    record = next(record for record in site.parts.ring.records if record.name == "bob")
+    site.parts.ring = site.parts.ring.changed([record.id], models=("qwen3-coder:*",))
+    assert "in about 30 s" in await seen(site, "head", "alice")
+    assert "in about 5 min" in await seen(site, "head", "bob")
