@@ -152,7 +152,7 @@ def who(call: Running | Waiting) -> str:
 
 
 def progress(call: Running) -> tuple[str, str]:
-    """Returns tokens and speed; empty where the viewer may not see them or nobody knows them."""
-    tokens = wording.number(call.tokens) if isinstance(call.tokens, int) else ""
+    """Returns tokens and speed; empty where there are none yet, or none that the viewer may see."""
+    tokens = wording.number(call.tokens) if isinstance(call.tokens, int) and call.tokens else ""
     speed = f"{call.tokens_per_s:.0f} tok/s" if isinstance(call.tokens_per_s, float) else ""
     return tokens, speed

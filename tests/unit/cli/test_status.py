@@ -71,6 +71,14 @@ def test_the_screen_answers_in_a_sentence_then_shows_the_queue(monkeypatch: pyte
     )
 
 
+def test_an_answer_without_tokens_yet_has_no_count() -> None:
+    """As on the page: a model that is still loading has not made 0 tokens."""
+    running = [row | {"tokens": 0, "tokens_per_s": None} for row in DOCUMENT["running"]]  # type: ignore[attr-defined]
+    assert [line.split()[-1] for line in screen(running=running).split("\n") if line.startswith("  >")] == [
+        "s"
+    ] * 2
+
+
 def test_what_is_overdue_does_not_start_at_once() -> None:
     """Zero seconds left are "any moment" behind a queue, "at once" only where no time was told."""
     assert "a new request would start any moment" in screen(new_request_starts_in_s=0.0)
