@@ -1,8 +1,8 @@
 """A whole gateway in front of a simulated Ollama, and the check that nothing stayed behind.
 
 Suites import the fixtures from here.  After every test the conservation check runs: no slot, no queue place,
-no live call, no upstream connection, no body byte, no task and no descriptor is left, and every admitted
-call was logged, counted and written to the ledger exactly once, with one outcome.
+no live call, no upstream connection, no body byte, no task, no descriptor and no fault that nobody saw is
+left, and every admitted call was logged, counted and written to the ledger exactly once, with one outcome.
 """
 
 import asyncio
@@ -241,11 +241,37 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
         yield one
 
 
+class _Complaints(logging.Handler):
+    """What asyncio says of faults that nobody looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps it."""
+        if "never retrieved" in (said := record.getMessage()):
+            self.found.append(said)
+
+
+@contextmanager
+def every_fault_seen() -> Iterator[None]:
+    """Checks that no task or future of the block has failed without anybody's notice."""
+    complaints, log = _Complaints(), logging.getLogger("asyncio")
+    log.addHandler(complaints)
+    try:
+        yield
+    finally:
+        log.removeHandler(complaints)
+    assert not complaints.found, complaints.found
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Checks that no descriptor stayed behind, once what nobody waits for has ended too."""
+    """Checks that no descriptor and no fault stayed behind, once what nobody waits for has ended too."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the number matters
-    yield
+    with every_fault_seen():
+        yield
     for thread in threading.enumerate():
         if thread.name == BESIDE:
             thread.join(PATIENCE_S)

@@ -1,10 +1,12 @@
 """The conservation check of ``tests.harness`` runs after every test that runs a gateway in this process."""
 
 import ast
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.harness import every_fault_seen
 from tests.unit.source import ROOT
 
 TESTS = ROOT / "tests"
@@ -44,3 +46,16 @@ def test_every_suite_counts_descriptors(suite: str) -> None:
     """The fixture that counts them runs by itself, where a suite has it."""
     if suite not in OTHERWISE:
         assert "nothing_left" in from_harness(TESTS / suite / "conftest.py")
+
+
+async def test_a_fault_that_nobody_saw_is_found() -> None:
+    """A task that failed and was let go of."""
+
+    async def fail() -> None:
+        raise ValueError
+
+    async def let_go() -> None:
+        await asyncio.wait([asyncio.create_task(fail())])
+
+    with pytest.raises(AssertionError, match="Task exception was never retrieved"), every_fault_seen():
+        await let_go()
