@@ -262,26 +262,37 @@ def _contradictions(config: Config) -> Iterator[Wrong]:
     """Yields what is wrong between settings that are each right by themselves."""
     server, ollama, queue = config.server, config.ollama, config.queue
     if server.address == ollama.address:
-        yield Wrong("ollama.url", "is the address gpushare itself listens on (server.listen)")
+        yield Wrong("ollama.url", "is the address gpushare itself listens on (server.listen)", ("listen",))
     if bool(server.tls_cert) != bool(server.tls_key):
         lacking, given = ("tls_key", "tls_cert") if server.tls_cert else ("tls_cert", "tls_key")
-        yield Wrong(f"server.{given}", f"needs server.{lacking} beside it: TLS takes both")
+        yield Wrong(f"server.{given}", f"needs server.{lacking} beside it: TLS takes both", (lacking,))
     if server.max_body > server.body_memory // 2:
-        yield Wrong("server.max_body", "must be at most half of server.body_memory, one person's share of it")
+        yield Wrong(
+            "server.max_body",
+            "must be at most half of server.body_memory, one person's share of it",
+            ("body_memory",),
+        )
     if server.max_connections_per_address > server.max_connections:
-        yield Wrong("server.max_connections_per_address", "must not be over server.max_connections")
+        yield Wrong(
+            "server.max_connections_per_address",
+            "must not be over server.max_connections",
+            ("max_connections",),
+        )
     if queue.max_waiting_per_person > queue.max_waiting:
-        yield Wrong("queue.max_waiting_per_person", "must not be over queue.max_waiting")
+        yield Wrong("queue.max_waiting_per_person", "must not be over queue.max_waiting", ("max_waiting",))
     if len(set(config.gpu.devices)) < len(config.gpu.devices):
         yield Wrong("gpu.devices", "has a card twice")
     if not 0.5 <= config.gpu.interval <= 10:
         yield Wrong("gpu.interval", "must be from 500ms to 10s")
     if 0 < ollama.first_byte_timeout <= ollama.connect_timeout:
-        yield Wrong("ollama.first_byte_timeout", "must be longer than ollama.connect_timeout")
+        yield Wrong(
+            "ollama.first_byte_timeout", "must be longer than ollama.connect_timeout", ("connect_timeout",)
+        )
     if ollama.total_timeout and ollama.total_timeout <= max(ollama.idle_timeout, ollama.first_byte_timeout):
         yield Wrong(
             "ollama.total_timeout",
             "must be longer than ollama.idle_timeout and ollama.first_byte_timeout, or 0",
+            ("idle_timeout", "first_byte_timeout"),
         )
 
 

@@ -80,7 +80,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or category(char) == "Zs" else "?" for char in spaced)
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Returns ``did you mean "…"?`` for a name close to a known one, else nothing."""
+def closest(name: str, known: Iterable[str]) -> str:
+    """Returns the known name that may have been meant, nothing if none is like it."""
     found = get_close_matches(name, known, n=1)
-    return f'did you mean "{found[0]}"?' if found else ""
+    return found[0] if found else ""

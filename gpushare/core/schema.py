@@ -15,7 +15,7 @@ from msgspec.structs import FieldInfo, fields
 
 from gpushare.core.leaves import as_toml, convert, fix, mismatch, shown, to_toml, written
 from gpushare.core.places import Path, Place, places
-from gpushare.core.problems import ConfigErrors, Problem, near
+from gpushare.core.problems import ConfigErrors, Problem, closest
 
 ENV_PREFIX = "GPUSHARE_"
 
@@ -23,10 +23,19 @@ S = TypeVar("S", bound=Struct)
 
 
 class Wrong(NamedTuple):
-    """What a judge of the finished structure says of one setting (``queue.slots``, ``key.0.id``)."""
+    """What a judge of the finished structure says of one setting (``queue.slots``, ``key.0.id``).
+
+    ``beside`` names the settings that it is measured against.
+    """
 
     setting: str
     message: str
+    beside: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all these, without a table."""
+        return {self.setting.rpartition(".")[2], *self.beside}
 
 
 class Setting(NamedTuple):
@@ -72,9 +81,9 @@ def read(
     for override in (*_from_env(env or {}), *_from_options(options or {})):
         walk.add_override(override)
     value = walk.table(walk.parse(), schema, ())
-    if value is not None and not walk.problems:
-        for wrong in judge(value):
-            walk.report(_path(wrong.setting), wrong.message)
+    found = list(judge(value)) if value is not None and not walk.unread else []
+    for wrong in [each for each in found if walk.doubted.isdisjoint(each.names)]:
+        walk.report(_path(wrong.setting), wrong.message)
     if value is None or walk.problems:
         in_order = sorted(walk.problems, key=lambda problem: problem.line or len(text))
         raise ConfigErrors(tuple(in_order), reference=reference)
@@ -112,10 +121,17 @@ def _from_options(options: Mapping[str, str]) -> Iterator[_Override]:
 
 
 class _Walk:
-    """One pass over a parsed text: builds the structure and collects problems and origins."""
+    """One pass over a parsed text: builds the structure and collects problems and origins.
+
+    Attributes:
+        unread: the text is no TOML, or a table lacks what it must have.
+        doubted: names whose values are not what was meant, so that nothing can be measured against them.
+    """
 
     def __init__(self, text: str, source: str, root: type[Struct]) -> None:
         self.problems: list[Problem] = []
+        self.unread = False
+        self.doubted: set[str] = set()
         self.origins: dict[str, str] = {}
         self._text = text
         self._source = source
@@ -134,6 +150,7 @@ class _Walk:
             self.problems.append(self._syntax(str(error)))
         else:
             return tree
+        self.unread = True
         return {}
 
     def add_override(self, override: _Override) -> None:
@@ -142,7 +159,7 @@ class _Walk:
         for key in override.path:
             known = {field.encode_name: field.type for field in fields(inner)} if _is_table(inner) else {}
             if key not in known:
-                hint = near(str(key), known)
+                hint = self._near(str(key), known)
                 self.problems.append(Problem(source=override.origin, message="no such setting", hint=hint))
                 return
             inner = known[str(key)]
@@ -152,20 +169,23 @@ class _Walk:
         """Returns the structure for one table, None when a required value is missing or wrong."""
         if not isinstance(raw, dict):
             self.report(path, f"expected a table, got {shown(raw)}")
+            self.unread = True
             return None
         known = fields(schema)
         names = [field.encode_name for field in known]
         for key in raw:
             if key not in names:
                 what = "setting" if path else "section"
-                self.report((*path, key), f"no such {what}", near(key, names) or self._home(key))
+                self.report((*path, key), f"no such {what}", self._near(key, names) or self._home(key))
         values = {field.name: self._field(raw, field, path) for field in known}
         given = {name: value for name, value in values.items() if value is not NODEFAULT}
         complete = all(field.name in given for field in known if field.required)
+        self.unread |= not complete
         return schema(**given) if complete else None
 
     def report(self, path: Path, message: str, hint: str = "") -> None:
         """Adds a problem at a setting: in the text, or wherever its value came from."""
+        self.doubted.update(map(str, path[-1:]))
         if path in self._overrides:
             origin = self._overrides[path].origin
             self.problems.append(Problem(source=origin, message=message, hint=hint))
@@ -190,6 +210,12 @@ class _Walk:
         if field.required:
             self.report(path, f"{field.encode_name} is missing")
         return NODEFAULT
+
+    def _near(self, name: str, known: Iterable[str]) -> str:
+        """Returns which name may have been meant; its value is doubted."""
+        meant = closest(name, known)
+        self.doubted |= {name, meant}
+        return f'did you mean "{meant}"?' if meant else ""
 
     def _home(self, name: str) -> str:
         """Names the table that a setting in the wrong table belongs to."""

@@ -103,6 +103,44 @@ def test_settings_that_contradict_each_other_are_refused(text: str, said: str) -
     assert len(caught.value.problems) == 1
 
 
+def test_contradictions_are_told_with_all_else() -> None:
+    """A wrong value elsewhere hides no contradiction: one look at the list is enough."""
+    text = """
+[queue]
+slotz = 1
+max_waiting = 4
+max_waiting_per_person = 8
+[ollama]
+cloud = 3
+[server]
+tls_key = "x"
+"""
+    with pytest.raises(ConfigErrors) as caught:
+        parsed(text)
+    assert [problem.setting for problem in caught.value.problems] == [
+        "queue.slotz",
+        "queue.max_waiting_per_person",
+        "ollama.cloud",
+        "server.tls_key",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[queue]\nmax_waiting = "100"\nmax_waiting_per_person = 80',
+        "[queue]\nmax_waitin = 100\nmax_waiting_per_person = 80",
+        "max_waiting = 100\n[queue]\nmax_waiting_per_person = 80",
+        "[queue]\nmax_waiting_per_person = 80\nmax_waiting = ",
+    ],
+)
+def test_nothing_is_measured_against_a_value_that_was_not_read(text: str) -> None:
+    """One mistake is one problem: a default that was not meant contradicts nothing."""
+    with pytest.raises(ConfigErrors) as caught:
+        parsed(text)
+    assert len(caught.value.problems) == 1
+
+
 def test_deadlines_may_be_switched_off() -> None:
     """Zero is no deadline, and then there is nothing to compare it with."""
     config = parsed("[ollama]\ntotal_timeout = 0\nfirst_byte_timeout = 0\nidle_timeout = 0\n")

@@ -1,4 +1,4 @@
-from gpushare.core.problems import ConfigErrors, Problem, near, printable
+from gpushare.core.problems import ConfigErrors, Problem, closest, printable
 
 
 def test_a_problem_shows_its_place_its_line_and_a_caret() -> None:
@@ -47,5 +47,5 @@ def test_no_control_character_reaches_the_terminal() -> None:
 
 def test_a_near_name_is_proposed() -> None:
     """A slip of the finger finds its name; nonsense finds none."""
-    assert near("max_wiat", ["max_wait", "slots"]) == 'did you mean "max_wait"?'
-    assert near("qqqq", ["max_wait", "slots"]) == ""
+    assert closest("max_wiat", ["max_wait", "slots"]) == "max_wait"
+    assert closest("qqqq", ["max_wait", "slots"]) == ""

@@ -34,7 +34,7 @@ class Pond(Struct, frozen=True, kw_only=True):
 def judge(pond: Pond) -> Iterator[Wrong]:
     """Two rules between settings."""
     if pond.tank.size < pond.pump.power:
-        yield Wrong("pump.power", "is too much for the tank")
+        yield Wrong("pump.power", "is too much for the tank", ("size",))
     for index, fish in enumerate(pond.fish):
         if fish.id == "shark":
             yield Wrong(f"fish.{index}.id", "eats the others")
@@ -152,7 +152,7 @@ def test_problems_outside_of_the_file_name_their_source() -> None:
     ]
 
 
-def test_contradictions_are_told_once_each_value_is_right() -> None:
+def test_contradictions_are_told_with_all_else() -> None:
     """What is wrong between two settings is told at one of them, or at the source that won."""
     assert problems("[pump]\npower = 2\n") == ["pond.toml:2:1: pump.power: is too much for the tank"]
     assert problems("", {"GPUSHARE_PUMP__POWER": "2"}) == [
@@ -161,7 +161,9 @@ def test_contradictions_are_told_once_each_value_is_right() -> None:
     assert problems("[[fish]]\nid='a'\n[[fish]]\nid='shark'\n") == [
         "pond.toml:4:1: fish.1.id: eats the others"
     ]
-    assert problems("[pump]\npower = 2\nx = 1") == ["pond.toml:3:1: pump.x: no such setting"]
+    too_much = "pond.toml:2:1: pump.power: is too much for the tank"
+    assert problems("[pump]\npower = 2\nx = 1") == [too_much, "pond.toml:3:1: pump.x: no such setting"]
+    assert len(problems("[pump]\npower = 2\n[tank]\nsize = 'x'")) == 1  # what is too much is not known then
 
 
 def test_settings_lists_every_value_as_toml() -> None:
