@@ -24,6 +24,7 @@ from gpushare.core.errors import (
     ModelUnknown,
     OllamaBusy,
     OllamaDown,
+    Restarting,
     UnloadDenied,
     WebSearchClosed,
 )
@@ -138,8 +139,9 @@ class Gateway:
             self._note_departure(live)
             raise
         except GpushareError as error:
-            live.outcome, live.status = error.outcome, error.status
-            raise
+            failure = Restarting() if self.slots.closing else error  # then it was cut from here
+            live.outcome, live.status = failure.outcome, failure.status
+            raise failure from None
         finally:
             self._settle(live)
         return answer

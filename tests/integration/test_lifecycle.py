@@ -34,6 +34,7 @@ from tests.conformance.tools import (
 from tests.harness import Gate, chat, gateway
 from tests.integration.process import PEOPLE, process, streaming
 from tests.unit.web.wire import statuses
+from tests.upstream import raw_ollama
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
@@ -127,6 +128,26 @@ async def test_an_end_waits_for_no_examination(tmp_path: Path) -> None:
         server.terminate()
         async with asyncio.timeout(30):
             assert await server.process.wait() == 0
+
+
+async def test_an_upload_that_is_cut_is_not_ollama_s_fault(tmp_path: Path) -> None:
+    """P22: an admin who sends a model when the grace is over is told that the server restarts."""
+    settings, people = '[server]\nshutdown_grace = "100ms"', {"root": {"role": Role.ADMIN}}
+    async with (
+        raw_ollama() as ollama,
+        served(tmp_path, ollama.url, people=people, settings=settings) as server,
+    ):
+        await server.said("ollama.up")
+        async with dial(server.port) as wire:
+            key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
+            await wire.send(head("POST", path, key, "Content-Length: 100000") + b"x")
+            await ollama.call()
+            server.terminate()
+            answer = await wire.rest()
+        assert await server.process.wait() == 0
+    assert statuses(answer) == [503]
+    assert b"restarting" in answer
+    assert (await server.said("request.done"))["outcome"] == "drained"
 
 
 async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
