@@ -6,7 +6,7 @@ Rules: what a viewer may not see is left out here, before anything is rendered; 
 decides it.  What several viewers see alike is made once.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -136,8 +136,7 @@ class Showing:
     def models(self, audience: Audience) -> tuple[Model, ...]:
         """Returns the models in memory."""
         if audience.kind not in self._models:
-            loaded = self.picture.ollama.loaded
-            self._models[audience.kind] = tuple(_model(row) for row in loaded if audience.may_see(row.name))
+            self._models[audience.kind] = models_seen(self.picture.ollama.loaded, audience)
         return self._models[audience.kind]
 
     def day_scope(self, audience: Audience) -> Hashable:
@@ -194,6 +193,11 @@ class Showing:
 
     def _share(self, slot_s: float) -> float | None:
         return round(slot_s / self._day_s, 3) if self._day_s else None
+
+
+def models_seen(loaded: Iterable[ResidentModel], audience: Audience) -> tuple[Model, ...]:
+    """Returns the models in memory of which a viewer may know."""
+    return tuple(_model(row) for row in loaded if audience.may_see(row.name))
 
 
 def _ollama(picture: Picture) -> Ollama:

@@ -12,11 +12,12 @@ import structlog
 from aiohttp import web
 
 from gpushare.core.about import Installed, Models, Unload, Unloaded
+from gpushare.core.audience import Audience
 from gpushare.core.controls import Control, Controls
 from gpushare.core.errors import BadJson, InvalidRequest, ModelUnknown, NotAdmin
 from gpushare.core.model import Principal
 from gpushare.core.names import canonical_model
-from gpushare.web.pages.look import Look
+from gpushare.core.status import models_seen
 from gpushare.web.pages.render import Handler, json_answer
 from gpushare.web.pages.viewers import key_holder, known_viewer
 from gpushare.web.parts import PARTS, Parts
@@ -110,12 +111,9 @@ async def models_json(request: web.Request) -> web.Response:
         KeyMissing: there is no key.
     """
     who = known_viewer(request)
-    look = Look(request.app[PARTS])
-    audience = look.audience(who)
-    loaded = {canonical_model(model.name): model for model in look.showing.models(audience)}
-    others = {
-        canonical_model(name): name for name in look.showing.picture.ollama.models if audience.may_see(name)
-    }
+    view, audience = request.app[PARTS].monitor.view, Audience(who=who)
+    loaded = {canonical_model(model.name): model for model in models_seen(view.loaded, audience)}
+    others = {canonical_model(name): name for name in view.models if audience.may_see(name)}
     rows = [
         Installed(
             name=model.name,
