@@ -10,6 +10,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from os import urandom
+from typing import Protocol
 
 from aiohttp import web
 
@@ -19,6 +20,23 @@ from gpushare.engine.gateway import answer_headers
 
 SERVER = "gpushare"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Flow(Protocol):
+    """An answer being written directly to the connection; see ``transport.ResponseSink``."""
+
+    started: bool
+    finished: bool
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the handler returns once the answer was started."""
+
+    def pause(self) -> None:
+        """The backlog passed its high-water mark."""
+
+    def resume(self) -> None:
+        """The backlog is below its low-water mark."""
 
 
 def new_request_id() -> str:

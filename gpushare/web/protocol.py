@@ -13,7 +13,7 @@ import asyncio
 import logging
 import traceback
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11
@@ -29,7 +29,7 @@ from gpushare.core.errors import (
     RequestTimeout,
 )
 from gpushare.core.model import Dialect
-from gpushare.web.answers import SERVER, raw_answer, refusal
+from gpushare.web.answers import SERVER, Flow, raw_answer, refusal
 from gpushare.web.connections import Connections, Place
 
 if TYPE_CHECKING:
@@ -50,23 +50,6 @@ BACKLOG_HIGH_BYTES = 256 * 1024
 BACKLOG_LOW_BYTES = 64 * 1024
 
 _log = logging.getLogger("gpushare.connections")
-
-
-class Flow(Protocol):
-    """An answer being written directly to the connection; see ``transport.ResponseSink``."""
-
-    started: bool
-    finished: bool
-
-    @property
-    def response(self) -> web.StreamResponse:
-        """What the handler returns once the answer was started."""
-
-    def pause(self) -> None:
-        """The backlog passed its high-water mark."""
-
-    def resume(self) -> None:
-        """The backlog is below its low-water mark."""
 
 
 class ClientConnection(RequestHandler):
