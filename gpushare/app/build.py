@@ -73,10 +73,11 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     gpus = _make_gpus(config, slots, monitor, life)
     lag = LoopLag(clock=clock)
     life.tasks.append(lag.run)
+    upstream = _make_upstream(config, life)
     gateway = Gateway(
         config,
         slots=slots,
-        upstream=_make_upstream(config, life),
+        upstream=upstream,
         ollama=ollama,
         monitor=monitor,
         ledger=store,
@@ -99,7 +100,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         memory=ollama,
         stats=stats,
         ledger=store,
-        metrics=Metrics(_sources(slots, stats, monitor, store, lambda: parts)),
+        metrics=Metrics(_sources(slots, stats, monitor, store, upstream=upstream, parts=lambda: parts)),
         body_budget=BodyBudget(config.server.body_memory, jitter=random.random),
     )
 
@@ -249,7 +250,13 @@ def _make_upstream(config: Config, life: Life) -> HttpUpstream:
 
 
 def _sources(
-    slots: LocalSlots, stats: Stats, monitor: Monitor, store: Store, parts: Callable[[], Parts]
+    slots: LocalSlots,
+    stats: Stats,
+    monitor: Monitor,
+    store: Store,
+    *,
+    upstream: HttpUpstream,
+    parts: Callable[[], Parts],
 ) -> Sources:
     """Returns where the metrics read their figures; ``parts`` exist by the first scrape."""
     return Sources(
@@ -266,6 +273,7 @@ def _sources(
         rejected=lambda: parts().config_rejected,
         ledger=lambda: store.state,
         lag_s=lambda: parts().lag.worst_s,
+        strays=lambda: upstream.strays,
     )
 
 

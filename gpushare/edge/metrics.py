@@ -67,6 +67,7 @@ class Sources:
     rejected: Callable[[], bool]
     ledger: Callable[[], LedgerState]
     lag_s: Callable[[], float]
+    strays: Callable[[], int]
 
 
 class Metrics:
@@ -106,6 +107,8 @@ class _Collector(Collector):
         yield from _queue(queue)
         yield from _fairness(sources, queue)
         yield from _ollama(sources.ollama())
+        strays = "Answers of Ollama that had bytes behind their end; these were dropped."
+        yield CounterMetricFamily("gpushare_stray_answers", strays, value=sources.strays())
         gpus = sources.gpus()
         if gpus is not None:
             yield from _gpus(gpus)

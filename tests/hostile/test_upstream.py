@@ -391,6 +391,8 @@ async def test_bytes_that_nobody_asked_for_reach_nobody(stage: Stage) -> None:
         assert (await stage.told(path, good))[2] == WHOLE
     assert [json.loads(call.body)["model"] for call in stage.ollama.calls] == ["m"] * 2 * len(DIALECTS)
     assert body_of("/api/chat")["model"] == "m"
+    page = (await stage.gate.request("GET", "/metrics"))[2].decode()
+    assert f"\ngpushare_stray_answers_total {float(len(DIALECTS))}\n" in page
 
 
 async def test_nothing_else_is_dialled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ def metrics(
             rejected=lambda: False,
             ledger=lambda: LEDGER,
             lag_s=lambda: 0.004,
+            strays=lambda: 2,
         )
     )
 
@@ -153,6 +154,7 @@ def test_connections_bodies_and_the_limits_they_met_are_shown() -> None:
     assert value(shown, "gpushare_anonymous_connections") == 1
     assert value(shown, "gpushare_body_bytes") == 1234
     assert value(shown, "gpushare_loop_lag_seconds") == 0.004
+    assert value(shown, "gpushare_stray_answers_total") == 2
     assert value(shown, "gpushare_connection_limits_total", limit="per_address") == 2
 
 
