@@ -71,8 +71,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     _count_models(monitor, stats)
     _make_stuck(config, ollama, monitor, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
-    lag = LoopLag(clock=clock)
-    life.tasks.append(lag.run)
+    lag = _make_lag(clock, life)
     upstream = _make_upstream(config, life)
     gateway = Gateway(
         config,
@@ -241,6 +240,12 @@ def _make_stuck(config: Config, ollama: HttpOllama, monitor: Monitor, health: He
 
     life.on_reload.append(adopt)
     life.tasks.append(stuck.run)
+
+
+def _make_lag(clock: Callable[[], float], life: Life) -> LoopLag:
+    lag = LoopLag(clock=clock)
+    life.tasks.append(lag.run)
+    return lag
 
 
 def _make_upstream(config: Config, life: Life) -> HttpUpstream:
