@@ -225,6 +225,7 @@ class Gateway:
                     return end
                 self._health.ended(live.tried, end.outcome, end.status, loading=lease.swap)
                 live.phase, live.outcome, live.relay, live.lease = Phase.QUEUE, None, None, None
+                self._health.let_wait()
                 lease.again()
 
     def _comes_again(self, live: LiveCall, lease: HeldSlot, end: RelayEnd) -> bool:

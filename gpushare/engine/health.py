@@ -85,6 +85,15 @@ class Health:
         if shut_s is not None:
             raise ModelFailing(model, spread_retry_s(shut_s, self._jitter()))
 
+    def let_wait(self) -> None:
+        """Lets a call wait once more that had a slot for nothing.
+
+        Raises:
+            OllamaDown: the breaker is open, and those who waited have been sent away already.
+        """
+        if self.breaker.door is Door.OPEN and self._timer is None:
+            raise self.down()
+
     def down(self) -> OllamaDown:
         """Returns the refusal of a call at an open breaker."""
         retry_s = spread_retry_s(self.breaker.retry_after_s(self._clock()), self._jitter())

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from gpushare.core.breaker import DIALS_TO_OPEN, MODEL_FAILURES, Door
+from gpushare.core.model import Phase
 from tests.conformance.tools import DIALECTS, ask, body_of, error_of, last_done
 from tests.harness import Gate, chat, gateway
+from tests.integration.scenes import State, scene
 from tests.upstream import WHOLE, document, raw_ollama
 
 ALERT = '[ollama]\nhealth_interval = "100ms"\n'
@@ -162,3 +164,19 @@ async def test_a_client_that_leaves_a_trial_ends_it(tmp_path: Path) -> None:
         for _ in range(2):
             assert (await gate.post("/api/chat", chat(), who="bob"))[0] == 200
         assert door(gate) is Door.CLOSED
+
+
+async def test_who_dials_while_the_grace_ends_is_sent_away(tmp_path: Path) -> None:
+    """P9: the dial fails when all others have been told; waiting on would last as long as a wait may."""
+    settings = {"ollama.connect_timeout": "500ms", "queue.breaker_queue_grace": "50ms"}
+    async with scene(tmp_path, State.QUEUED, settings=settings) as stand:
+        gate = stand.gate
+        await stand.ollama.hang()
+        await stand.go_on()
+        await gate.until(lambda: [live.phase for live in stand.living()] == [Phase.CONNECT])
+        for _ in range(DIALS_TO_OPEN):
+            gate.parts.health.probed(up=False)
+        status, headers, _ = await stand.read_error()
+        assert status == 503
+        assert b"\r\nRetry-After: " in headers
+        assert [line["outcome"] for line in stand.lines()] == ["breaker_open"]

@@ -96,6 +96,21 @@ async def test_who_waits_has_a_grace(*, back: bool) -> None:
     assert clinic.at_rest()
 
 
+async def test_nobody_comes_back_after_the_grace() -> None:
+    """P9, P11: who was dialling when it ended would be told of nothing any more."""
+    clinic = Clinic()
+    clinic.health.let_wait()
+    clinic.lose_ollama()
+    clinic.health.let_wait()
+    await asyncio.sleep(0.001)
+    with pytest.raises(OllamaDown) as caught:
+        clinic.health.let_wait()
+    assert caught.value.outcome is Outcome.BREAKER_OPEN
+    clinic.find_ollama()
+    clinic.health.let_wait()
+    await clinic.health.close()
+
+
 async def test_a_failing_model_leaves_the_others_alone() -> None:
     """P14: errors of its load shut it; errors in the request itself, or of a loaded model, do not."""
     clinic = Clinic()
