@@ -112,7 +112,11 @@ class HeldSlot:
             self._slots.started(grant)
 
     def again(self) -> None:
-        """Goes back to the head of its queue, because nothing came of the slot; await ``turn`` again."""
+        """Goes back to the head of its queue, because nothing came of the slot; await ``turn`` again.
+
+        Raises:
+            Draining: nobody may wait any more.
+        """
         self._slots.requeue(self)
 
     def first_byte(self) -> None:

@@ -113,7 +113,13 @@ class LocalSlots:
         await waiter.future
 
     def requeue(self, waiter: HeldSlot) -> None:
-        """Gives a slot back unused; called by ``HeldSlot.again`` alone."""
+        """Gives a slot back unused; called by ``HeldSlot.again`` alone.
+
+        Raises:
+            Draining: who waits is turned away, and so is this one.
+        """
+        if self.draining:
+            raise self.closing_down()
         grant, waiter.grant, waiter.future = waiter.held(), None, None
         if not grant.released:
             self.meter.end(waiter.ticket.id)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gpushare.core.errors import Draining
 from gpushare.core.model import Outcome
 from tests.unit.engine.test_slots import Bench, call, person, settle_loop
 
@@ -49,4 +50,16 @@ async def test_a_call_goes_back_to_the_head_of_its_queue() -> None:
         await place.turn()
         assert place.held().charged > 0
         assert bench.slots.snapshot().running[0].id == "first"
+    assert bench.at_rest()
+
+
+async def test_nobody_goes_back_to_a_queue_that_is_drained() -> None:
+    """P22: all who wait have been turned away, and nobody would tell this one."""
+    bench = Bench()
+    with bench.slots.lease(call(), person("a"), ticket_id="first", max_wait_s=60) as place:
+        await place.turn()
+        place.settle(Outcome.UPSTREAM_REFUSED)
+        bench.slots.drain()
+        with pytest.raises(Draining):
+            place.again()
     assert bench.at_rest()
