@@ -63,12 +63,15 @@ class HttpOllama:
             self._session = None
 
     async def version(self) -> str:
-        """Returns Ollama's version.
+        """Returns Ollama's version, nothing for another engine, which has no such route but is there.
 
         Raises:
             GpushareError: Ollama does not answer, or not as Ollama.
         """
-        return _decode(await self._probe("/api/version"), _Version).version
+        status, _, body = await self.get("/api/version", timeout_s=PROBE_TIMEOUT_S)
+        if status == 404:
+            return ""
+        return _decode(_good(body, status, "/api/version"), _Version).version
 
     async def installed(self) -> frozenset[str]:
         """Returns the names in the model store; raises as ``version``."""
@@ -116,9 +119,7 @@ class HttpOllama:
 
     async def _probe(self, target: str) -> bytes:
         status, _, body = await self.get(target, timeout_s=PROBE_TIMEOUT_S)
-        if status != 200:
-            raise OllamaBroken(f"answered {target} with status {status}")
-        return body
+        return _good(body, status, target)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -165,6 +166,12 @@ def _decode(body: bytes, kind: type[_Answer]) -> _Answer:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         raise OllamaBroken("sent something that is not its API", Outcome.UPSTREAM_PROTOCOL) from None
+
+
+def _good(body: bytes, status: int, target: str) -> bytes:
+    if status != 200:
+        raise OllamaBroken(f"answered {target} with status {status}")
+    return body
 
 
 @contextmanager

@@ -29,6 +29,15 @@ async def test_version_store_and_memory_are_read(ollama: HttpOllama) -> None:
     assert await ollama.resident() == ()
 
 
+async def test_another_engine_is_there_though_it_has_no_version(ollama: HttpOllama, sim: SimOllama) -> None:
+    """Its 404 is an answer: taken for none, it would shut the breaker on an engine that works."""
+    sim.script.plans["/api/version"] = Plan(status=404)
+    assert await ollama.version() == ""
+    sim.script.plans["/api/version"] = Plan(status=500)
+    with pytest.raises(OllamaBroken):
+        await ollama.version()
+
+
 @pytest.mark.parametrize(
     ("written", "instant"),
     [
