@@ -23,6 +23,7 @@ ADDRESSES = 5000
 """So many claim, behind a trusted proxy, to try a key, so that each is heard out."""
 
 FAILING = "#sim:fault=error@0"
+PATIENCE_S = 60.0  # only ends a broken measurement
 Circumstance = Callable[[Ruler], AbstractAsyncContextManager[None]]
 
 
@@ -135,10 +136,11 @@ async def no_places(meter: Ruler) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def failing_model(meter: Ruler) -> AsyncIterator[None]:
-    """For the block the breaker of a model is open that fails whenever it is tried."""
-    await meter.ask(chat(model="n"), "other")  # it is in memory now: nobody has to make room for it
-    for _ in range(3):
-        await meter.ask(chat(FAILING, model="n"), "other")
+    """For the block the breaker of a model is open that fails whenever it is loaded."""
+    await meter.ask(chat(model="n"), "other")  # it was in memory: nobody has to make room for it
+    async with asyncio.timeout(PATIENCE_S):
+        while (await meter.ask(chat(FAILING, model="n", keep_alive=0), "other"))[0] != 503:
+            await asyncio.sleep(0.1)  # that it has left memory again is seen a moment later
     yield
 
 
