@@ -76,11 +76,10 @@ class Lease(Struct, eq=False, kw_only=True):
     """A held slot: one per grant, released exactly once.
 
     Attributes:
-        est: slot-seconds charged at the grant.
-        charged: slot-seconds charged so far; the true cost once released.
+        est, charged: slot-seconds charged at the grant, and so far; the latter is the cost once released.
         t_grant: when the slot was taken.
         t_start: when useful service began, None while the model loads.
-        swap: whether the model was not resident at the grant.
+        swap, unlisted: whether the model was not resident at the grant, or was found missing since.
         load_s: how long its load took, if it was measured; of several that waited for one, the first has it.
         energy_j: what the cards drew for it, once released; None where that was not measured.
         number: counts grants, so that leases have an order.
@@ -95,6 +94,7 @@ class Lease(Struct, eq=False, kw_only=True):
     t_start: float | None = None
     released: bool = False
     swap: bool = False
+    unlisted: bool = False
     load_s: float | None = None
     energy_j: float | None = None
     number: int = 0

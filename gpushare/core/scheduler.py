@@ -133,8 +133,10 @@ class Scheduler:
         backend = self.backends[name]
         leases = [lease for lease in self.accounts.leases if lease.backend is backend]
         answering = {lease.ticket.model for lease in leases if lease.t_start is not None}
-        backend.list_resident(answering.union(models), now)
+        listed = frozenset(models)
+        backend.list_resident(answering.union(listed), now)
         for lease in leases:
+            lease.unlisted = lease.unlisted or lease.ticket.model not in listed
             if lease.swap and lease.ticket.model in backend.resident:
                 self.started(lease, now)
 

@@ -223,7 +223,7 @@ class Gateway:
                 end = await self._relay(live, sink)
                 if not self._comes_again(live, lease, end):
                     return end
-                self._health.ended(live.tried, end.outcome, end.status, loading=lease.swap)
+                self._health.ended(live.tried, end.outcome, end.status, loading=lease.loading)
                 live.phase, live.outcome, live.relay, live.lease = Phase.QUEUE, None, None, None
                 self._health.let_wait()
                 lease.again()
@@ -362,12 +362,11 @@ class Gateway:
         del self.live[live.request_id]
         record = live.record(self._clock(), self._wall())
         if live.relay is not None:
-            self._health.ended(live.tried, record.outcome, record.status, loading=record.swap)
+            loading = live.lease is not None and live.lease.loading
+            self._health.ended(live.tried, record.outcome, record.status, loading=loading)
         elif live.let_on:
             self._health.not_sent(live.tried)
-        live.relay = live.cancelled = (
-            None  # both know the live call; the collector would find them much later
-        )
+        live.relay = live.cancelled = None  # both know the call: the collector would find them much later
         self._observe(record)
 
 

@@ -105,6 +105,11 @@ class HeldSlot:
         """Whether the model was not resident at the grant."""
         return self.held().swap
 
+    @property
+    def loading(self) -> bool:
+        """Whether an error of this call can be one of loading: the model was not, or is not, in memory."""
+        return self.held().swap or self.held().unlisted
+
     def sent(self) -> None:
         """Starts charging if the model is resident; otherwise the load comes first, on nobody's account."""
         grant = self.held()

@@ -160,7 +160,8 @@ class ClientConnection(RequestHandler):
         """Ends the wait for the rest of a body, if there is one, with an error for its client."""
         if self.reading is not None:
             self.refusal = error
-            self.reading.reschedule(self._loop.time())
+            if not self.reading.expired():  # else it ends by itself
+                self.reading.reschedule(self._loop.time())
 
     def _drop(self, event: str) -> None:
         """Drops the connection for what the client did; a running handler is cancelled."""

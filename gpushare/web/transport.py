@@ -108,6 +108,8 @@ async def _read_all(
                 raise
         finally:
             connection.reading = None
+        if connection.refusal is not None:  # it came with this very piece
+            raise connection.refusal
         size += len(piece)
         if size > limit:
             raise BodyTooLarge(limit)

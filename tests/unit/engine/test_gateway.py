@@ -282,6 +282,26 @@ async def test_a_trial_that_never_reached_ollama_leaves_its_turn_to_the_next() -
     assert desk.records[-1].outcome is Outcome.OK
 
 
+@pytest.mark.parametrize(("left", "shut"), [((), True), (("m:latest",), False)], ids=["lost", "kept"])
+async def test_a_model_that_each_call_loses_is_shut(left: tuple[str, ...], *, shut: bool) -> None:
+    """P14: a runner that crashes takes the model out of memory; what only one call brings about does not.
+
+    While such calls follow each other, none is granted at a moment when the model is known to be gone.
+    """
+    desk = Desk()
+
+    def crash(consumer: Consumer) -> None:
+        desk.slots.set_resident(("b", "e"), frozenset(left))
+        consumer.head(500, {"content-type": "application/json"})
+        consumer.body(b'{"error":"llama runner process has terminated"}')
+        consumer.end(framed=True)
+
+    desk.upstream.play = crash
+    for _ in range(MODEL_FAILURES):
+        await desk.handle(generate())
+    assert (desk.health.shut_models() == ("m:latest",)) is shut
+
+
 async def test_facts_about_a_model_prove_nothing() -> None:
     """P14: Ollama tells them without loading it, so they are told while it is shut, and it stays shut."""
     desk = Desk()

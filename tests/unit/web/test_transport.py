@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pytest
 from aiohttp import web
 
-from gpushare.core.errors import BodyTooLarge, MalformedRequest, RequestTimeout
+from gpushare.core.errors import BodyTooLarge, Draining, MalformedRequest, RequestTimeout
 from gpushare.engine.ports import Sink
 from gpushare.web import transport
-from gpushare.web.protocol import BACKLOG_HIGH_BYTES, BACKLOG_LOW_BYTES
+from gpushare.web.protocol import BACKLOG_HIGH_BYTES, BACKLOG_LOW_BYTES, ClientConnection, connection_of
 from gpushare.web.transport import ResponseSink, read_body
 from tests.unit.web.wire import HANG_S, Bench, Handler, get, post, statuses
 
@@ -402,3 +402,36 @@ async def test_gap_in_body(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
     await wire.send(post(b"x" * 500)[:-1])
     assert statuses(await wire.until(b"\r\n\r\n")) == [408]
     assert result == [RequestTimeout]
+
+
+@pytest.mark.parametrize("moment", ["between", "late", "piece"])
+async def test_a_body_nobody_waits_for_any_more(
+    bench: Bench, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client is told why, at once, also if its deadline or its next piece comes at the same moment."""
+    monkeypatch.setattr(transport, "BODY_IDLE_S", 2 * HANG_S)
+    result: list[object] = []
+    connections: list[ClientConnection] = []
+    read = reading(result, timeout_s=2 * HANG_S)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        connections.append(connection_of(request))
+        return await read(request)
+
+    bench.handler = handler
+    await bench.start()
+    wire = await bench.dial()
+    await wire.send(post(b"x" * 500)[:-9])
+    async with asyncio.timeout(HANG_S):
+        while not connections or connections[0].reading is None:
+            await asyncio.sleep(0)
+    (connection,) = connections
+    if moment == "late":
+        assert connection.reading is not None
+        connection.reading.reschedule(asyncio.get_running_loop().time() - 1)
+        await asyncio.sleep(0)
+    elif moment == "piece":
+        connection.data_received(b"x")
+    connection.refuse_body(Draining(1.0))
+    assert statuses(await wire.until(b"\r\n\r\n")) == [503]
+    assert result == [Draining]
