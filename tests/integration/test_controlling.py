@@ -3,16 +3,15 @@
 import asyncio
 import json
 import re
-import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
-from gpushare.app.beside import NAME as BESIDE
 from gpushare.app.keys import apply_keys
-from gpushare.core.keys import key_id
+from gpushare.core.keys import KeyRing, key_id
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader
 from tests.conformance.tools import busy, calls, dial, head, know_models, post
@@ -221,19 +220,27 @@ async def leave(gate: Gate, wire: Wire) -> None:
     await gate.until(lambda: not doors.open)
 
 
-async def test_whoever_leaves_a_form_has_sent_it(gate: Gate) -> None:
+async def test_whoever_leaves_a_form_has_sent_it(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does is done and noted, one after the other, and nothing passes for somebody else's."""
+    assert gate.parts.key_store is not None
+    edit, begun = gate.parts.key_store.edit, list[object]()
+
+    async def begin(change: Callable[[KeyRing], KeyRing]) -> None:
+        begun.append(change)
+        await edit(change)
+
+    monkeypatch.setattr(gate.parts.key_store, "edit", begin)
     ids = {record.name: record.id for record in gate.parts.ring.records}
     async with browser(gate.url) as admin:
         await admin.sign_in(gate.keys["root"])
         cookie = f"Cookie: gpushare_session={admin.cookie}"
     with gate.key_file._lock():  # noqa: SLF001 - somebody edits the file
-        for _ in range(2):
+        for number in (1, 2):
             path, kind = f"/admin/keys/{ids['bob']}/switch", "Content-Type: application/x-www-form-urlencoded"
             form = head("POST", path, cookie, "Sec-Fetch-Site: same-origin", kind, "Content-Length: 0")
             async with dial(gate.port) as wire:
                 await wire.send(form)
-                await gate.until(lambda: any(thread.name == BESIDE for thread in threading.enumerate()))
+                await gate.until(lambda: len(begun) == number)  # noqa: B023 - it is awaited here
                 await leave(gate, wire)
     await gate.until(lambda: sum(line["event"] == "admin.acted" for line in gate.logs) == 2)
     assert await acts(gate) == [("root", "key disable", ids["bob"])] * 2
