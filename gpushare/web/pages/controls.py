@@ -98,9 +98,8 @@ async def unload_json(request: web.Request) -> web.Response:
         raise InvalidRequest('The body is {"model": "…"} and nothing else.') from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadJson("The request body is not JSON.") from None
-    doing = asyncio.shield(
-        unload(parts, who, asked.model)
-    )  # it is noted, even if the admin has left meanwhile
+    # It is noted, even if the admin has left meanwhile.
+    doing = asyncio.shield(unload(parts, who, asked.model))
     return json_answer(Unloaded(model=await doing))
 
 
