@@ -23,10 +23,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from gpushare import app
-from gpushare.app.beside import NAME as BESIDE
 from gpushare.core.config import Config, parse
 from gpushare.core.keys import KeyRecord, KeyRing, digest, new_key
 from gpushare.core.model import Role, Service
+from gpushare.edge.beside import NAME as BESIDE
 from gpushare.edge.files import KeyFile
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader

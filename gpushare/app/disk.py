@@ -7,8 +7,8 @@ beside the loop.
 import asyncio
 from pathlib import Path
 
-from gpushare.app.beside import beside
 from gpushare.edge import kernel
+from gpushare.edge.beside import beside
 from gpushare.web.parts import Parts
 
 DISK_POLL_S = 60.0

@@ -14,7 +14,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import gpushare
-from gpushare.app.beside import beside
 from gpushare.core.config import Config, differing
 from gpushare.core.doctor import Report, examine
 from gpushare.core.doctor.facts import (
@@ -37,6 +36,7 @@ from gpushare.core.hosts import is_everywhere, is_loopback, reachable, with_port
 from gpushare.core.model import Role
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge import kernel, outside, systemctl, tls
+from gpushare.edge.beside import beside
 from gpushare.edge.files import KeyFile
 from gpushare.edge.gpu import NvmlGpus
 from gpushare.edge.ollama import HttpOllama

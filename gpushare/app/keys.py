@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gpushare.app.beside import beside
 from gpushare.core.errors import KeyRevoked
 from gpushare.core.keys import KeyRing
 from gpushare.core.keys.differing import differences
 from gpushare.core.model import Principal
 from gpushare.core.problems import ConfigErrors
+from gpushare.edge.beside import beside
 from gpushare.edge.files import KeyFile
 from gpushare.web.parts import Parts
 

@@ -10,13 +10,13 @@ from typing import Protocol
 
 import structlog
 
-from gpushare.app.beside import beside
 from gpushare.app.keys import apply_keys
 from gpushare.app.life import Life
 from gpushare.core.changes import compare
 from gpushare.core.config import Config
 from gpushare.core.keys import KeyRing
 from gpushare.core.problems import ConfigErrors
+from gpushare.edge.beside import beside
 from gpushare.web.parts import Parts
 
 READ_TIMEOUT_S = 5.0  # a file system may hang; the loop does not wait for it

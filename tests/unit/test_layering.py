@@ -49,6 +49,9 @@ ENGINE_FORBIDDEN = set(
 # What the simulator shares with the product, so that it cannot agree with the product's mistakes.
 SIM_SHARES = {"gpushare.core.dialects", "gpushare.core.model"}
 
+# What owns no kind of I/O, but the thread in which any of them may take its time.
+BESIDE = "gpushare.edge.beside"
+
 # The modules that know how aiohttp's server works inside; an upgrade of aiohttp is checked there.
 AIOHTTP_INSIDE = {"gpushare.web.protocol", "gpushare.web.server", "gpushare.web.transport"}
 
@@ -59,8 +62,10 @@ def layer(module: str) -> str:
 
 
 def one_edge(name: str, to: str) -> bool:
-    """Returns whether both are one module of the edge, or parts of one package of it."""
-    return layer(name) == layer(to) == "edge" and name.split(".")[2:3] == to.split(".")[2:3]
+    """Returns whether both are one module of the edge, or parts of one package of it, or one is for all."""
+    if not layer(name) == layer(to) == "edge":
+        return False
+    return to == BESIDE or name.split(".")[2:3] == to.split(".")[2:3]
 
 
 def ours() -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from gpushare.core.ledger import Action, Admission, LedgerState
 from gpushare.core.model import Principal, Record
 from gpushare.core.problems import ConfigErrors
 from gpushare.core.usage import By, DayLoad, KeyUse, Refusal, Since, Usage, UsageRow
+from gpushare.edge.beside import beside
 from gpushare.edge.store import reading
 from gpushare.edge.store.schema import damaged, judged, open_reader
 from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
@@ -26,7 +26,7 @@ from gpushare.edge.store.writer import LIMIT, SILENCE_S, Report, Writer
 NAME = "ledger.db"
 CLOSE_S = 3.0
 FRESH_S = 1.0
-READERS = 2
+READERS = 2  # at once; SQLite keeps the file open for as many as there once were
 STEPS = 100_000  # of SQLite's, which take a millisecond or so: so often a reader looks whether it is over
 
 _Found = TypeVar("_Found")
@@ -58,7 +58,7 @@ class Store:
         self._wall = wall
         self._writer = Writer(path, keep_s=keep_s, clock=clock, wall=wall, report=report, limit=limit)
         self._closed = False
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+        self._readers = asyncio.Semaphore(READERS)
 
     # --- writing ---------------------------------------------------------------------------------------
 
@@ -97,13 +97,12 @@ class Store:
     async def close(self) -> None:
         """Writes what waits and closes the file; what the disk does not take in time is lost.
 
-        What is being read is given up: the process could not end before.
+        What is being read is given up.
         """
         self._closed = True
         thread = self._writer.stop()
         if thread.ident is not None:
-            await asyncio.to_thread(thread.join, CLOSE_S)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+            await beside(lambda: thread.join(CLOSE_S))
 
     @property
     def state(self) -> LedgerState:
@@ -172,11 +171,11 @@ class Store:
         return await self._read(lambda connection: reading.actions(connection, limit))
 
     async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
-        if self._closed:
-            raise LedgerUnavailable
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
+        return await beside(lambda: self._query(query), within=self._readers)
 
     def _query(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        if self._closed:
+            raise LedgerUnavailable
         try:
             with closing(open_reader(self.path)) as connection:
                 connection.set_progress_handler(lambda: self._closed, STEPS)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gpushare.app.beside import NAME as BESIDE
 from gpushare.app.build import build_parts
 from gpushare.app.life import Life
 from gpushare.app.reload import Reload
 from gpushare.core.config import Config, Queue, Server
 from gpushare.core.keys import KeyRecord, KeyRing
 from gpushare.core.problems import ConfigErrors, Problem
+from gpushare.edge.beside import NAME as BESIDE
 from gpushare.edge.ollama import HttpOllama
 from gpushare.web.parts import Parts
 from tests.harness import every_log_line

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.model import Outcome, Principal
-from gpushare.edge.store import Store, schema
+from gpushare.edge.beside import NAME as BESIDE
+from gpushare.edge.store import READERS, Store, schema
 from tests.unit.edge.test_store import Clock, Reports, admission, call, make, rows
 from tests.unit.source import ROOT
 
@@ -252,6 +253,28 @@ async def test_a_thread_that_hangs_is_seen(tmp_path: Path) -> None:
     release.set()
     await opening
     await store.close()
+
+
+async def test_a_disk_that_hangs_while_it_is_read_holds_up_no_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger closes, and nobody waits for the threads, however many had asked."""
+    release = threading.Event()
+
+    def hang(path: Path) -> sqlite3.Connection:
+        release.wait()
+        return schema.open_reader(path)
+
+    monkeypatch.setattr("gpushare.edge.store.open_reader", hang)
+    asked = [asyncio.create_task(store.calls(0, list)) for _ in range(9)]
+    await asyncio.sleep(0)
+    reading = [thread for thread in threading.enumerate() if thread.name == BESIDE]
+    assert len(reading) == READERS
+    assert all(thread.daemon for thread in reading)
+    await store.close()
+    release.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers[READERS:]} == {LedgerUnavailable}
 
 
 # --- in a process of its own ------------------------------------------------------------------------------
