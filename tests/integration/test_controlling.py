@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -15,7 +16,7 @@ from gpushare.core.keys import KeyRing, key_id
 from gpushare.edge.store import Store
 from gpushare.edge.store.schema import open_reader
 from tests.conformance.tools import busy, calls, dial, head, know_models, post
-from tests.harness import Gate, chat
+from tests.harness import Gate, chat, gateway
 from tests.unit.web.browser import browser
 from tests.unit.web.site import text_of
 from tests.unit.web.wire import Wire
@@ -268,3 +269,34 @@ async def test_whoever_leaves_an_unload_has_sent_it(gate: Gate, monkeypatch: pyt
     await gate.until(lambda: any(line["event"] == "admin.acted" for line in gate.logs))
     await gate.until(lambda: gate.parts.monitor.view.loaded == ())
     assert await acts(gate) == [("root", "models unload", "m:latest")]
+
+
+async def test_an_unload_that_the_end_overtakes_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its admin has left, the server closes down, and what is done meanwhile stands in the ledger."""
+    asked, released = asyncio.Event(), asyncio.Event()
+    async with gateway(tmp_path) as gate:
+        await know_models(gate)
+        await gate.post("/api/chat", chat("loads"))
+        await gate.parts.monitor.poll_resident()
+        unload = gate.parts.memory.unload
+
+        async def unload_later(model: str) -> None:
+            asked.set()
+            await released.wait()
+            await unload(model)
+
+        async def release() -> None:
+            await gate.until(lambda: gate.parts.closing)
+            released.set()
+
+        monkeypatch.setattr(gate.parts.memory, "unload", unload_later)
+        async with dial(gate.port) as wire:
+            await wire.send(post(gate, "/gpushare/v1/models/unload", {"model": "m"}, who="root"))
+            await asked.wait()
+            await leave(gate, wire)
+        path, releasing = cast("Store", gate.parts.ledger).path, asyncio.create_task(release())
+    await releasing
+    with closing(open_reader(path)) as connection:
+        assert list(connection.execute("SELECT what, target FROM actions")) == [("models unload", "m:latest")]

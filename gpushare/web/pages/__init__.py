@@ -13,6 +13,7 @@ from gpushare import __version__
 from gpushare.core.controls import Control
 from gpushare.web.inference import alive
 from gpushare.web.middleware import EXPLAIN
+from gpushare.web.pages.acts import ACTS, Acts
 from gpushare.web.pages.admin import (
     AdminFormHandler,
     AdminHandler,
@@ -69,6 +70,8 @@ def setup(app: web.Application, *, templates: Path, static: Path) -> Hub:
     assets = Assets(static)
     build = f"{__version__}+{_fingerprint(templates, static)}"
     app[EXPLAIN] = explain
+    acts = app[ACTS] = Acts()
+    app.cleanup_ctx.append(acts.lifetime)
     environment = setup_templates(app, templates, asset=assets.address, build=build)
     renderer = app[RENDERER] = Renderer(environment)
     hub = app[HUB] = Hub(app[PARTS], renderer, icon=assets.address, build=build, start=f"b{token_hex(3)}")

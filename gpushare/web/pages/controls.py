@@ -4,7 +4,6 @@ Called by: ``web.pages``, for ``gpushare queue`` and ``gpushare models``; ``web.
 Rules: whatever an admin does is noted in the log and in the ledger, by ``note``.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -18,6 +17,7 @@ from gpushare.core.errors import BadJson, InvalidRequest, ModelUnknown, NotAdmin
 from gpushare.core.model import Principal
 from gpushare.core.names import canonical_model
 from gpushare.core.status import models_seen
+from gpushare.web.pages.acts import to_its_end
 from gpushare.web.pages.render import Handler, json_answer
 from gpushare.web.pages.viewers import key_holder, known_viewer
 from gpushare.web.parts import PARTS, Parts
@@ -98,9 +98,7 @@ async def unload_json(request: web.Request) -> web.Response:
         raise InvalidRequest('The body is {"model": "…"} and nothing else.') from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadJson("The request body is not JSON.") from None
-    # It is noted, even if the admin has left meanwhile.
-    doing = asyncio.shield(unload(parts, who, asked.model))
-    return json_answer(Unloaded(model=await doing))
+    return json_answer(Unloaded(model=await to_its_end(request, unload(parts, who, asked.model))))
 
 
 async def models_json(request: web.Request) -> web.Response:

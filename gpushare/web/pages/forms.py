@@ -6,18 +6,17 @@ A browser sends its session with whatever makes it come here, so a form must com
 browser of the last years says so in ``Origin`` or ``Sec-Fetch-Site``; another port, or another name of the
 same domain, is another server.  A request that says nothing of where it comes from is a program's: it may use
 a key, but not a session.
-
-What a form does is done to its end and noted, even if its sender has left meanwhile.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
 from gpushare.core.errors import ForeignForm, InvalidRequest, UnsupportedMedia
 from gpushare.web.callers import is_own_origin
+from gpushare.web.pages.acts import to_its_end
 from gpushare.web.pages.render import PAGE_HEADERS, Handler, by_method
 from gpushare.web.parts import PARTS
 from gpushare.web.sessions import COOKIE
@@ -28,7 +27,7 @@ FORM_MAX_FIELDS = 50
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 Fields = Mapping[str, str]
-FormHandler = Callable[[web.Request, Fields], Awaitable[web.StreamResponse]]
+FormHandler = Callable[[web.Request, Fields], Coroutine[Any, Any, web.StreamResponse]]
 
 
 def form(handler: FormHandler, *, show: Handler | None = None) -> Handler:
@@ -37,7 +36,7 @@ def form(handler: FormHandler, *, show: Handler | None = None) -> Handler:
     async def post(request: web.Request) -> web.StreamResponse:
         check_sender(request)
         fields = await read_form(request)
-        return await asyncio.shield(handler(request, fields))
+        return await to_its_end(request, handler(request, fields))
 
     return by_method(POST=post) if show is None else by_method(GET=show, HEAD=show, POST=post)
 

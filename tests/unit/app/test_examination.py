@@ -20,6 +20,7 @@ from gpushare.sim import SimOllama
 from gpushare.web.connections import make_listener
 from tests.driver.nvml_library import VERSION
 from tests.machine import Machine, children, machine
+from tests.ports import free_port
 from tests.simulated import sim
 
 __all__ = ["machine", "sim"]
@@ -107,7 +108,7 @@ async def test_a_free_address_and_a_taken_one(config: Config, tmp_path: Path) ->
     door = (await found(taken, tmp_path)).machine.door
     assert Process(pid=os.getpid(), name=_own_name()) in door.listeners[0].holders
     assert door.server == ""  # the simulated Ollama does not name itself
-    unheard = structs.replace(config, server=Server(listen="192.0.2.1:11435"))
+    unheard = structs.replace(config, server=Server(listen=f"192.0.2.1:{free_port()}"))
     door = (await found(unheard, tmp_path)).machine.door
     assert door.refused == "cannot assign requested address"
 
