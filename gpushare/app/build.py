@@ -67,12 +67,12 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     stats = Stats()
     store = _make_store(config, folder, slots, stats, life)
     health = _make_health(config, slots, life)
-    monitor = _make_monitor(config, ollama, slots, health, life)
+    upstream = _make_upstream(config, life)
+    monitor = _make_monitor(config, ollama, slots, health, life, heard=lambda: upstream.reads)
     _count_models(monitor, stats)
     _make_stuck(config, ollama, monitor, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
     lag = _make_lag(clock, life)
-    upstream = _make_upstream(config, life)
     gateway = Gateway(
         config,
         slots=slots,
@@ -208,13 +208,20 @@ def _make_health(config: Config, slots: LocalSlots, life: Life) -> Health:
 
 
 def _make_monitor(
-    config: Config, ollama: HttpOllama, slots: LocalSlots, health: Health, life: Life
+    config: Config,
+    ollama: HttpOllama,
+    slots: LocalSlots,
+    health: Health,
+    life: Life,
+    *,
+    heard: Callable[[], int],
 ) -> Monitor:
     monitor = Monitor(
         ollama,
         slots=slots,
         health=health,
         backends=(BACKEND, EMBED_BACKEND),
+        heard=heard,
         interval_s=config.ollama.health_interval,
         clock=time.monotonic,
     )

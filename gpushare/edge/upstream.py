@@ -65,6 +65,7 @@ class HttpUpstream:
 
     Attributes:
         strays: answers that had bytes behind their end.
+        reads: how often bytes came from Ollama.
     """
 
     def __init__(self, url: str, *, connect_timeout: float, send_timeout: float) -> None:
@@ -77,7 +78,7 @@ class HttpUpstream:
             "Accept-Encoding: identity\r\nConnection: close\r\n"
         )
         self.set_timeouts(connect_timeout=connect_timeout, send_timeout=send_timeout)
-        self.strays = 0
+        self.strays = self.reads = 0
 
     def set_timeouts(self, *, connect_timeout: float, send_timeout: float) -> None:
         """Takes new limits for the calls to come."""
@@ -202,6 +203,7 @@ class HttpExchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hands on what one read held: whatever was accepted, even if an error follows it."""
+        self._owner.reads += 1
         if self._consumer is None:  # it spoke before it was asked
             self.abort()
             return

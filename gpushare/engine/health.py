@@ -133,11 +133,12 @@ class Health:
         self._models.dropped(model, self._clock())
         self._changed()
 
-    def probed(self, *, up: bool) -> None:
-        """Hears whether a probe was answered."""
+    def probed(self, *, up: bool, busy: bool = False) -> None:
+        """Hears whether a probe was answered, or not because Ollama was ``busy``: that says nothing."""
         now, before = self._clock(), self.breaker.door
         if not up and before is not Door.OPEN:
-            self._dial_failed(now)
+            if not busy:
+                self._dial_failed(now)
         else:
             self.breaker.probed(now, up=up, jitter=self._jitter())
             self._heed(before)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from gpushare.core.errors import GpushareError
+from gpushare.core.errors import GpushareError, OllamaSilent
 from gpushare.core.names import canonical_model
 from gpushare.core.picture import OllamaView
 from gpushare.engine.health import Health
@@ -40,6 +40,7 @@ class Monitor:
         slots: told which models are resident, for its ``backends``.
         health: told whether Ollama answers; it may want it asked sooner.
         backends: names of the scheduler's backends behind this Ollama (its slots and its embedding lane).
+        heard: counts how often bytes of a call's answer have come from Ollama.
         interval_s: seconds between two polls.
         clock: monotonic seconds.
     """
@@ -51,6 +52,7 @@ class Monitor:
         slots: LocalSlots,
         health: Health,
         backends: Iterable[str],
+        heard: Callable[[], int],
         interval_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -58,6 +60,7 @@ class Monitor:
         self._slots = slots
         self._health = health
         self._backends = tuple(backends)
+        self._heard = heard
         self.interval_s = interval_s
         self._clock = clock
         self.on_models: list[Callable[[Iterable[str]], None]] = []
@@ -95,18 +98,32 @@ class Monitor:
 
     async def poll(self) -> None:
         """Asks once for everything and publishes the new view; the first question is the breaker's probe."""
-        version = await self._ask(self._ollama.version)
-        up = version is not None
+        version, busy = await self._probe()
+        answered = version is not None
+        up = answered or busy
         if up != self.view.up or self.view.since is None:
             _log.info("ollama.up" if up else "ollama.down")
             first = self.view.since is None
             self.view = self.view.changed(up=up, since=self._clock(), at_least=first)
         self.view = self.view.changed(version=version or self.view.version)
-        self._health.probed(up=up)
+        self._health.probed(up=answered, busy=busy)
         self._note_health()
-        if up:
+        if answered:
             await self._ask_names()
             await self.poll_resident()
+
+    async def _probe(self) -> tuple[str | None, bool]:
+        """Returns Ollama's version, None without an answer, and whether it was only too busy for one.
+
+        It is if calls heard from it meanwhile: a load or a full processor can hold up all other answers.
+        """
+        heard = self._heard()
+        try:
+            return await self._ollama.version(), False
+        except OllamaSilent:
+            return None, self._heard() != heard
+        except GpushareError:
+            return None, False
 
     async def poll_resident(self) -> None:
         """Asks which models are in memory and tells the queue."""

@@ -10,7 +10,7 @@ from gpushare.core.model import Phase
 from tests.conformance.tools import DIALECTS, ask, body_of, error_of, last_done
 from tests.harness import Gate, chat, gateway
 from tests.integration.scenes import State, scene
-from tests.upstream import WHOLE, document, raw_ollama
+from tests.upstream import PIECE, WHOLE, document, raw_ollama
 
 ALERT = '[ollama]\nhealth_interval = "100ms"\n'
 """Probes often enough for a test not to wait for them."""
@@ -47,6 +47,41 @@ async def test_an_ollama_that_is_away_is_answered_at_once(gate: Gate, path: str)
     assert gate.parts.slots.snapshot().granted_total == granted
     assert (await gate.request("GET", "/readyz"))[2] == b"ollama-down"
     assert (await gate.request("GET", "/api/tags"))[0] == 503
+
+
+async def test_an_ollama_that_is_busy_is_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P9: probes that hang open nothing while a stream comes from it, and do when that has stopped, too."""
+    monkeypatch.setattr("gpushare.edge.ollama.PROBE_TIMEOUT_S", 0.2)
+    settings = {"ollama.health_interval": "100ms", "queue.breaker_queue_grace": "100s"}
+    async with scene(tmp_path, State.STREAMING, settings=settings) as stand:
+        gate, ollama = stand.gate, stand.ollama
+        ollama.polls = False
+
+        async def stream() -> None:
+            while True:
+                await stand.said(PIECE)
+                await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as tasks:
+            streaming = tasks.create_task(stream())
+            waiting = tasks.create_task(gate.post("/api/chat", chat(stream=False), who="bob"))
+            await gate.waiting(1)
+            for number in range(1, 2 * DIALS_TO_OPEN):
+                hanging = await ollama.call(number)
+                assert hanging.target == b"/api/version"
+                await hanging.gone()
+            assert door(gate) is Door.CLOSED
+            assert (await gate.request("GET", "/readyz"))[2] == b"ok"
+            streaming.cancel()
+            await gate.until(lambda: door(gate) is Door.OPEN)
+            assert (await gate.request("GET", "/readyz"))[2] == b"ollama-down"
+            ollama.polls = True
+            await gate.until(lambda: door(gate) is Door.HALF_OPEN)
+            await stand.finish()
+            assert PIECE in await stand.read_stream()
+            await gate.until(lambda: ollama.calls[-1].target == b"/api/chat")
+            await ollama.calls[-1].answer(document(WHOLE))
+        assert waiting.result()[0] == 200
 
 
 async def test_an_ollama_that_is_back_is_found(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ class World:
             slots=self.slots,
             health=health,
             backends=("b", "e"),
+            heard=lambda: 0,
             interval_s=5,
             clock=self.loop.time,
         )

@@ -338,6 +338,19 @@ async def test_nothing_behind_the_answer_is_taken(answer: bytes, body: bytes) ->
     assert way.strays == 1
 
 
+async def test_every_sign_of_life_is_counted() -> None:
+    """Half a status line is one: whoever sends it is there."""
+    taker = Taker()
+    async with ollama(answering(ANSWER[:5])) as fake:
+        way = upstream(fake.url)
+        exchange = await way.open(post(), taker)
+        async with asyncio.timeout(PATIENCE_S):
+            while way.reads != 1:
+                await asyncio.sleep(0.001)
+        assert not taker.status
+        exchange.abort()
+
+
 async def test_the_end_of_the_message_closes_the_connection() -> None:
     """The connection carries one request; Ollama sees it close although it would keep it."""
     await ask(answering(ANSWER))

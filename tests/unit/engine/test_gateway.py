@@ -165,6 +165,7 @@ class Desk:
             slots=self.slots,
             health=self.health,
             backends=("b", "e"),
+            heard=lambda: 0,
             interval_s=5,
             clock=self.clock,
         )

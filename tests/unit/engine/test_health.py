@@ -139,6 +139,25 @@ async def test_a_model_that_keeps_silent_is_shut() -> None:
     assert clinic.health.breaker.door is Door.CLOSED
 
 
+async def test_a_busy_ollama_moves_no_door() -> None:
+    """Its silence neither fails a trial nor is a good probe, and the next one comes as soon as after any."""
+    clinic = Clinic(grace_s=100.0)
+    for _ in range(DIALS_TO_OPEN):
+        clinic.health.probed(up=False, busy=True)
+    assert clinic.moves == []
+    clinic.lose_ollama()
+    clinic.clock.now += 5.0
+    clinic.health.probed(up=False, busy=True)
+    assert clinic.clock.now < clinic.health.probe_at <= clinic.clock.now + 3
+    clinic.find_ollama()
+    for _ in range(DIALS_TO_OPEN):
+        clinic.health.probed(up=False, busy=True)
+    assert clinic.moves == [Door.OPEN, Door.HALF_OPEN]
+    clinic.health.probed(up=False)
+    assert clinic.moves == [Door.OPEN, Door.HALF_OPEN, Door.OPEN]
+    await clinic.health.close()
+
+
 async def test_a_door_that_does_not_answer_is_probed_soon() -> None:
     """While it is open the monitor is told when; at other times there is no hurry."""
     clinic = Clinic(grace_s=100.0)

@@ -1,9 +1,13 @@
 """What Ollama has and holds, asked of an Ollama that answers, lies and goes away."""
 
+from collections.abc import Callable
+
+import pytest
 from msgspec import structs
 
-from gpushare.core.errors import OllamaDown
-from gpushare.core.model import Lane, ResidentModel
+from gpushare.core.breaker import DIALS_TO_OPEN, Door
+from gpushare.core.errors import GpushareError, OllamaBroken, OllamaDown, OllamaSilent
+from gpushare.core.model import Lane, Outcome, ResidentModel
 from gpushare.core.scheduler import Scheduler
 from gpushare.engine.health import Health
 from gpushare.engine.monitor import ASK_AGAIN_S, Monitor
@@ -11,18 +15,24 @@ from gpushare.engine.slots import LocalSlots, QueueLimits
 
 
 class FakeOllama:
-    """An Ollama whose answers are attributes; ``down`` makes every question fail."""
+    """An Ollama whose answers are attributes; ``down`` makes every question fail, in the way of ``error``.
+
+    ``meanwhile`` is called by each question before it is answered.
+    """
 
     def __init__(self) -> None:
         self.down = False
+        self.error: GpushareError = OllamaDown("connection refused")
+        self.meanwhile: Callable[[], None] = lambda: None
         self.names = frozenset({"Qwen3:8b"})
         self.loaded: tuple[ResidentModel, ...] = ()
         self.asked: list[str] = []
 
     def _answer(self, what: str) -> None:
         self.asked.append(what)
+        self.meanwhile()
         if self.down:
-            raise OllamaDown("connection refused")
+            raise self.error
 
     async def version(self) -> str:
         self._answer("version")
@@ -48,6 +58,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.reads = 0
         self.ollama = FakeOllama()
         self.scheduler = Scheduler()
         self.scheduler.add_backend("b", slots=1)
@@ -60,6 +71,7 @@ class Desk:
             slots=slots,
             health=self.health,
             backends=("b", "e"),
+            heard=lambda: self.reads,
             interval_s=5.0,
             clock=self.clock,
         )
@@ -67,6 +79,16 @@ class Desk:
 
     def clock(self) -> float:
         return self.now
+
+    def hear(self) -> None:
+        """A call has bytes from Ollama."""
+        self.reads += 1
+
+    async def probe(self, error: GpushareError, *, hearing: bool) -> None:
+        """Polls in vain, while calls hear from Ollama or do not."""
+        self.ollama.down, self.ollama.error = True, error
+        self.ollama.meanwhile = self.hear if hearing else lambda: None
+        await self.monitor.poll()
 
 
 def resident(name: str) -> ResidentModel:
@@ -116,6 +138,35 @@ async def test_a_failed_poll_keeps_the_last_answers() -> None:
     view = desk.monitor.view
     assert (view.up, view.version, view.since) == (False, "0.33.0", 200.0)
     assert view.models == ("Qwen3:8b",)
+
+
+async def test_a_busy_ollama_is_there() -> None:
+    """A probe that times out says nothing while calls hear from Ollama, and before that counts again."""
+    desk = Desk()
+    late = OllamaSilent(2.0, Outcome.TIMEOUT_FIRST_BYTE)
+    await desk.monitor.poll()
+    asked = len(desk.ollama.asked)
+    for _ in range(3 * DIALS_TO_OPEN):
+        await desk.probe(late, hearing=True)
+    view = desk.monitor.view
+    assert (view.up, view.since, view.version, view.breaker) == (True, 100.0, "0.33.0", Door.CLOSED)
+    assert set(desk.ollama.asked[asked:]) == {"version"}
+    for _ in range(DIALS_TO_OPEN):
+        await desk.probe(late, hearing=False)
+    assert (desk.monitor.view.up, desk.monitor.view.breaker) == (False, Door.OPEN)
+    await desk.health.close()
+
+
+@pytest.mark.parametrize(
+    "error", [OllamaDown("connection refused"), OllamaBroken("closed the connection")], ids=["down", "broken"]
+)
+async def test_an_ollama_that_refuses_is_away_whatever_else_is_heard(error: GpushareError) -> None:
+    """Answers from before may still come in while nobody takes new calls."""
+    desk = Desk()
+    for _ in range(DIALS_TO_OPEN):
+        await desk.probe(error, hearing=True)
+    assert (desk.monitor.view.up, desk.monitor.view.breaker) == (False, Door.OPEN)
+    await desk.health.close()
 
 
 async def test_since_is_when_it_changed_not_when_it_was_asked() -> None:
