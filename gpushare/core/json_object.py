@@ -11,7 +11,7 @@ import codecs
 import re
 from array import array
 from collections.abc import Generator, Iterable, Iterator
-from itertools import accumulate, islice
+from itertools import accumulate
 
 import msgspec
 from msgspec import Raw
@@ -23,16 +23,21 @@ CONTAINERS_MAX = 50_000  # arrays and objects in one body
 TEXTS_MAX = 500_000  # names included
 BETWEEN_MAX = 8 * 2**20  # bytes of one body outside of texts: numbers, blanks, what parts them
 NAMES_MAX = 1_000  # members of one opened object
-HALF_PAIRS_MAX = 10_000  # of surrogates, in one body
+HALF_PAIRS_MAX = 100_000  # of surrogates in one body, and what looks like it: each takes a step
 
 _COUNTED_IN_FULL = 1 << 16
 _STEP = 1 << 16  # large enough to cost nothing per step, small enough to stay in the processor's cache
 _TURN = 16 * _STEP  # a few milliseconds
 _OFFSET = re.compile(r"\(byte (\d+)\)")
-# The escape of a surrogate without its partner: tools that cut a text cut emoji in two.
+# The escape of a surrogate without its partner: tools that cut a text cut emoji in two.  The last kind has a
+# partner, unless that one's backslash is itself escaped.
 _HIGH, _LOW = rb"\\u[dD][89aAbB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF_PAIR = re.compile(rb"%b(?!%b)|%b(?<!%b%b)" % (_HIGH, _LOW, _LOW, _HIGH, _LOW))
-_PAIR = 12  # bytes of a whole one
+_HALF_PAIR = re.compile(
+    rb"%(high)b(?!%(low)b)|%(low)b(?<!%(high)b%(low)b)|(%(low)b)(?<=\\%(high)b%(low)b)"
+    % {b"high": _HIGH, b"low": _LOW}
+)
+_ESCAPE = 6  # bytes
+_HALVES_TURN = 2_000  # take about as long as a turn
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in _BRACKETS)
 _TURNS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")  # as signed bytes: +1 and -1
@@ -62,10 +67,10 @@ def read_object(body: bytes, *, known: frozenset[str]) -> Generator[None, None, 
     try:
         return members(body, known=known)
     except BadJson:
-        halves = yield from _half_pairs(body)
-        if not halves:
+        whole = yield from _without_half_pairs(body)
+        if whole is None:
             raise
-    return members(_without(body, halves), known=known)
+    return members(whole, known=known)
 
 
 def members(text: bytes | Raw, *, known: frozenset[str]) -> dict[str, Raw]:
@@ -130,31 +135,46 @@ def _place(text: bytes, problem: str) -> str:
     return f"line {line}, column {column}"
 
 
-def _half_pairs(body: bytes) -> Generator[None, None, list[int]]:
-    """Returns where the escapes of half surrogate pairs begin; nothing where there are too many."""
-    found: list[int] = []
+def _without_half_pairs(body: bytes) -> Generator[None, None, bytes | None]:
+    """Returns the body with U+FFFD for half surrogate pairs, as Ollama reads it; None if it has none.
+
+    Raises:
+        InvalidRequest: it has too many.
+    """
+    whole: bytearray | None = None
+    hits = 0
     for start in range(0, len(body), _TURN):
         end = start + _TURN
-        hits = (hit.start() for hit in _HALF_PAIR.finditer(body, start, end + _PAIR - 1))
-        found += [at for at in islice(hits, HALF_PAIRS_MAX + 1) if at < end and _escapes(body, at)]
-        if len(found) > HALF_PAIRS_MAX:
-            return []
+        for hit in _HALF_PAIR.finditer(body, start, end + 2 * _ESCAPE - 1):
+            if hit.start() < end and _is_half_pair(body, hit):
+                whole = whole or bytearray(body)
+                whole[hit.start() : hit.end()] = rb"\ufffd"
+            hits += 1
+            if hits > HALF_PAIRS_MAX:
+                raise InvalidRequest(
+                    "The request body has too many halves of surrogate pairs; the limit here is "
+                    f"{HALF_PAIRS_MAX}."
+                )
+            if not hits % _HALVES_TURN:
+                yield
         yield
-    return found
+    return None if whole is None else bytes(whole)
+
+
+def _is_half_pair(body: bytes, hit: re.Match[bytes]) -> bool:
+    at = hit.start()
+    return _escapes(body, at) and not (hit[1] and _escapes(body, at - _ESCAPE))
 
 
 def _escapes(body: bytes, at: int) -> bool:
     """Whether a backslash is not itself escaped."""
-    before = body[max(0, at - 64) : at]
-    return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
-
-
-def _without(body: bytes, halves: list[int]) -> bytes:
-    """Returns the body with U+FFFD for half surrogate pairs, which is what Ollama reads there."""
-    mended = bytearray(body)
-    for at in halves:
-        mended[at : at + _PAIR // 2] = rb"\ufffd"
-    return bytes(mended)
+    reach = 64
+    while True:
+        before = body[max(0, at - reach) : at]
+        backslashes = len(before) - len(before.rstrip(b"\\"))
+        if backslashes < reach:
+            return backslashes % 2 == 0
+        reach *= 8
 
 
 def _check_utf8(body: bytes) -> Iterator[None]:
