@@ -24,7 +24,6 @@ from gpushare.core.errors import (
     ModelUnknown,
     OllamaBusy,
     OllamaDown,
-    Restarting,
     UnloadDenied,
     WebSearchClosed,
 )
@@ -128,29 +127,31 @@ class Gateway:
         """Streams a model file to Ollama without a limit; returns status, content type and body.
 
         Raises:
-            GpushareError: Ollama could not be reached or broke off.
+            GpushareError: Ollama could not be reached or broke off, or the upload was cut from here.
         """
         live = self._begin(call, who, request_id=request_id, tool=tool)
-        live.phase = Phase.CONNECT
+        live.phase, live.upload = Phase.CONNECT, asyncio.current_task()
         try:
             answer = await self._ollama.upload(call.endpoint.method, call.target, chunks)
             live.outcome, live.status = Outcome.OK, answer[0]
         except asyncio.CancelledError:
-            self._note_departure(live)
-            raise
+            if live.cancelled is None or (live.upload is not None and live.upload.uncancel()):
+                self._note_departure(live)
+                raise
+            live.outcome, live.status = live.cancelled.outcome, live.cancelled.status
+            raise live.cancelled from None
         except GpushareError as error:
-            failure = Restarting() if self.slots.closing else error  # then it was cut from here
-            live.outcome, live.status = failure.outcome, failure.status
-            raise failure from None
+            live.outcome, live.status = error.outcome, error.status
+            raise
         finally:
             self._settle(live)
         return answer
 
     def cut(self, chosen: Callable[[Principal], bool], error: Callable[[], GpushareError]) -> None:
-        """Ends the running calls of the chosen callers with an error inside the stream."""
+        """Ends the running calls of the chosen callers, uploads too, with an error inside the stream."""
         for live in list(self.live.values()):
-            if live.relay is not None and chosen(live.who):
-                live.relay.cut(error())
+            if chosen(live.who):
+                live.cut(error())
 
     def cancel(self, request_id: str, who: Principal) -> bool:
         """Ends a call that waits or runs; people may end their own, admins anybody's.
@@ -366,7 +367,7 @@ class Gateway:
             self._health.ended(live.tried, record.outcome, record.status, loading=loading)
         elif live.let_on:
             self._health.not_sent(live.tried)
-        live.relay = live.cancelled = None  # both know the call: the collector would find them much later
+        live.relay = live.upload = live.cancelled = None  # they know the call: the collector would be late
         self._observe(record)
 
 

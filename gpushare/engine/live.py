@@ -3,6 +3,8 @@
 Called by: ``engine.gateway``, which owns it; the status page reads it.
 """
 
+import asyncio
+
 from msgspec import Struct
 
 from gpushare.core.errors import GpushareError
@@ -35,9 +37,18 @@ class LiveCall(Struct, eq=False, kw_only=True):
     first_s: float | None = None
     usage: Usage = Usage()
     delivered: bool = True
-    cancelled: GpushareError | None = None  # somebody ended it before it had a relay to cut
+    upload: asyncio.Task[object] | None = None  # what streams a file to Ollama, in place of a relay
+    cancelled: GpushareError | None = None  # somebody ended it, and it had no relay to cut
     sent_away: bool = False  # Ollama was too busy for it once
     let_on: bool = False  # by the breakers, which wait to hear how it ended
+
+    def cut(self, error: GpushareError) -> None:
+        """Ends the call, if it is on its way to Ollama, with this error."""
+        if self.relay is not None:
+            self.relay.cut(error)
+        elif self.upload is not None and self.cancelled is None:
+            self.cancelled = error
+            self.upload.cancel()
 
     def sent(self) -> None:
         """The request is on its way."""

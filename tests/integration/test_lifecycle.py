@@ -150,6 +150,26 @@ async def test_an_upload_that_is_cut_is_not_ollama_s_fault(tmp_path: Path) -> No
     assert (await server.said("request.done"))["outcome"] == "drained"
 
 
+async def test_an_upload_that_ollama_breaks_off_meanwhile_is_told_so(tmp_path: Path) -> None:
+    """P22: within the grace an upload goes on, and what ends it then is what it is told."""
+    async with (
+        raw_ollama() as ollama,
+        served(tmp_path, ollama.url, people={"root": {"role": Role.ADMIN}}) as server,
+    ):
+        await server.said("ollama.up")
+        async with dial(server.port) as wire:
+            key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
+            await wire.send(head("POST", path, key, "Content-Length: 100000") + b"x")
+            sending = await ollama.call()
+            server.terminate()
+            await server.said("server.draining")
+            sending.reset()
+            answer = await wire.rest()
+        assert await server.process.wait() == 0
+    assert statuses(answer) == [502]
+    assert (await server.said("request.done"))["outcome"] == "upstream_reset"
+
+
 async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     """P25: who starts a second server on the same port reads which one, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

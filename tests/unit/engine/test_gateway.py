@@ -14,8 +14,10 @@ from gpushare.core.errors import (
     Fault,
     GpushareError,
     Internal,
+    KeyRevoked,
     ModelFailing,
     ModelUnknown,
+    OllamaBroken,
     OllamaDown,
     PersonLimit,
     Restarting,
@@ -140,6 +142,8 @@ class FakeOllama:
 
     async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
         total = b"".join([chunk async for chunk in chunks])
+        if not total:
+            raise OllamaBroken("closed the connection")
         return 201, "", total
 
 
@@ -497,6 +501,58 @@ async def test_an_upload_streams_and_is_recorded() -> None:
     )
     assert answered == (201, "", b"abcd")
     assert [(record.outcome, record.admitted) for record in desk.records] == [(Outcome.OK, True)]
+
+
+def uploading(desk: Desk, chunks: AsyncIterator[bytes]) -> asyncio.Future[tuple[int, str, bytes]]:
+    """Begins an upload of an admin's."""
+    call = generate(f"/api/blobs/sha256:{'0' * 64}", model="")
+    who = person(role=Role.ADMIN)
+    return asyncio.ensure_future(desk.gateway.upload(call, who, chunks, request_id="r_1", tool="curl"))
+
+
+async def never_ending() -> AsyncIterator[bytes]:
+    """Sends a piece of a file and no more."""
+    yield b"ab"
+    await asyncio.Event().wait()
+
+
+async def test_an_upload_that_is_cut_ends_with_the_reason() -> None:
+    """Once, however often it is cut: revocation looks twice a second."""
+    desk = Desk()
+    upload = uploading(desk, never_ending())
+    await asyncio.sleep(0)
+    desk.gateway.cut(lambda who: not who.is_admin, KeyRevoked)
+    desk.gateway.cut(lambda who: who.is_admin, Restarting)
+    desk.gateway.cut(lambda who: who.is_admin, KeyRevoked)
+    with pytest.raises(Restarting):
+        await upload
+    assert [(record.outcome, record.status) for record in desk.records] == [(Outcome.DRAINED, 503)]
+
+
+async def test_an_upload_that_is_cut_when_its_client_left_is_the_client_s() -> None:
+    """Nobody is there to be told why."""
+    desk = Desk()
+    upload = uploading(desk, never_ending())
+    await asyncio.sleep(0)
+    upload.cancel()
+    desk.gateway.cut(lambda _: True, Restarting)
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert [record.outcome for record in desk.records] == [Outcome.CLIENT_GONE_RUNNING]
+
+
+async def test_an_upload_that_ollama_breaks_off_is_ollama_s_fault_to_the_last() -> None:
+    """P22: that the server closes down has nothing to do with it."""
+    desk = Desk()
+    desk.slots.close()
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for piece in list[bytes]():
+            yield piece
+
+    with pytest.raises(OllamaBroken):
+        await uploading(desk, nothing())
+    assert [record.outcome for record in desk.records] == [Outcome.UPSTREAM_RESET]
 
 
 async def waits_behind(
