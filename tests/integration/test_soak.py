@@ -102,6 +102,7 @@ def test_what_has_grown_or_leaked_is_named() -> None:
         memory_bytes=1,
         peak_bytes=1,
         descriptors=9,
+        opened=Counter(pipe=9),
         threads=5,
         tasks=3,
         blocks=1,

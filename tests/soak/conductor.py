@@ -276,6 +276,7 @@ def judge(findings: Findings) -> list[str]:
         first, last = rests[0], rests[-1]
         wrong += [
             f"process {number} began with {getattr(first, name)} {name} and ended with {getattr(last, name)}"
+            f"; more are open: {dict(last.opened - first.opened)}"
             for name, more in (("descriptors", 0), ("threads", POOL), ("tasks", 0))
             if getattr(last, name) > getattr(first, name) + more
         ]

@@ -25,6 +25,9 @@ def tell(*_):
 signal.signal(signal.SIGUSR2, tell)
 """
 """Runs in the gateway before the server: nobody outside can see its tasks."""
+LEDGER_KEPT = 1 + READERS + 1
+"""Descriptors of the ledger that may stay open: the writer's, one of each reader there was at once, and that
+of an examination, which reads beside them."""
 PATIENCE_S = 30.0
 """Longest wait for rest; only a fault makes it so long."""
 
@@ -33,13 +36,15 @@ PATIENCE_S = 30.0
 class Rest:
     """What a gateway has while nobody asks anything.
 
-    ``age_s`` is how long its process has lived, ``blocks`` how many pieces of memory Python's objects take.
+    ``age_s`` is how long its process has lived, ``opened`` what its descriptors are, ``blocks`` how many
+    pieces of memory Python's objects take.
     """
 
     age_s: float
     memory_bytes: int
     peak_bytes: int
     descriptors: int
+    opened: Counter[str]
     threads: int
     tasks: int
     blocks: int
@@ -182,12 +187,14 @@ class Gateway:
             await asyncio.sleep(0.2)
         memory = self.running.memory_bytes()
         counted = [await self._count() for _ in range(5)]  # a look at Ollama may be in any of them
+        opened = min((opened for _, opened in counted), key=Counter.total)
         found = await self.metrics()
         return Rest(
             age_s=time.monotonic() - self.began,
             memory_bytes=memory,
             peak_bytes=self.running.memory_bytes("VmHWM"),
-            descriptors=min(descriptors for _, descriptors in counted),
+            descriptors=opened.total(),
+            opened=opened,
             threads=self._threads(),
             tasks=min(line["tasks"] for line, _ in counted),
             blocks=min(line["blocks"] for line, _ in counted),
@@ -204,18 +211,19 @@ class Gateway:
         left["not logged"] = found.get("gpushare_requests_total", 0) - len(self.life.journal.done)
         return {name: value for name, value in left.items() if value}
 
-    async def _count(self) -> tuple[dict[str, Any], int]:
+    async def _count(self) -> tuple[dict[str, Any], Counter[str]]:
         server = self.running
         before = sum(line["event"] == "counted" for line in server.log)
         server.process.send_signal(signal.SIGUSR2)
         line = await server.said("counted", before + 1)
         await asyncio.sleep(0.1)
-        return line, self._descriptors()
+        return line, self._opened()
 
-    def _descriptors(self) -> int:
-        """Returns how many are open, but for the ledger's: SQLite keeps one of each reader for the next."""
+    def _opened(self) -> Counter[str]:
+        """Returns what its descriptors are, but for those of the ledger that may stay open."""
         found = Counter(_target(link) for link in Path(f"/proc/{self.running.process.pid}/fd").iterdir())
-        return found.total() - min(found["ledger.db"], 1 + READERS)
+        found["ledger.db"] -= min(found["ledger.db"], LEDGER_KEPT)
+        return found
 
     def _threads(self) -> int:
         text = Path(f"/proc/{self.running.process.pid}/status").read_text()
@@ -226,6 +234,6 @@ class Gateway:
 
 def _target(link: Path) -> str:
     try:
-        return link.readlink().name
+        return link.readlink().name.partition(":")[0]  # sockets and pipes have numbers behind it
     except OSError:
         return ""  # it has been closed meanwhile
