@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 PATIENCE_S = 30.0
 """Only ends a broken test."""
@@ -22,11 +23,43 @@ _POLLS = {
 }
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+SSE = CHUNKED.replace(b"application/x-ndjson", b"text/event-stream")
 LAST_CHUNK = b"0\r\n\r\n"
 PIECE = b'{"model":"m","message":{"role":"assistant","content":"a"},"done":false}\n'
 """A record of a native stream."""
 WHOLE = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":4}'
 """A native answer that is whole, and with a line end behind it the last record of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A stream of Ollama's on one route: how it begins, a record of it, and the last one."""
+
+    path: str
+    head: bytes
+    piece: bytes
+    end: bytes
+
+
+NATIVE = Form("/api/chat", CHUNKED, PIECE, WHOLE + b"\n")
+OPENAI = Form(
+    "/v1/chat/completions",
+    SSE,
+    b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
+    b"data: [DONE]\n\n",
+)
+RESPONSES = Form(
+    "/v1/responses",
+    SSE,
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"a"}\n\n',
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed"}}\n\n',
+)
+MESSAGES = Form(
+    "/v1/messages",
+    SSE,
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"a"}}\n\n',
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+)
 
 
 def chunk(data: bytes) -> bytes:

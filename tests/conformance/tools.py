@@ -40,6 +40,13 @@ STREAMING = (
 )
 DIALECTS = ("/api/chat", "/v1/chat/completions", "/v1/messages")
 INFERENCE = (*STREAMING, "/api/embed", "/api/embeddings", "/v1/embeddings", "/v1/audio/transcriptions")
+STARTS = {
+    "/api/chat": b"",
+    "/v1/chat/completions": b"data: ",
+    "/v1/responses": b"event: response.failed\ndata: ",
+    "/v1/messages": b"event: error\ndata: ",
+}
+"""How an error begins that is a record of a stream."""
 POLLED = ("/api/version", "/api/tags", "/api/ps")
 """What the gateway asks Ollama by itself, so that it says nothing about what was forwarded."""
 
@@ -133,6 +140,26 @@ def error_of(path: str, body: bytes) -> str:
         return str(document["error"]["message"])
     assert isinstance(document["error"], str)
     return str(document["error"])
+
+
+def before_error(path: str, stream: bytes) -> bytes:
+    """Returns what came of a stream before its last record, after checking that this is an error.
+
+    It must have the dialect's form and be whole.
+    """
+    mark = b"\n" if path.startswith("/api/") else b"\n\n"
+    assert stream.endswith(mark)
+    passed, found, last = stream.removesuffix(mark).rpartition(mark)
+    start = STARTS[path]
+    assert last.startswith(start)
+    document = json.loads(last.removeprefix(start))
+    sentence = error_of(path, last.removeprefix(start))
+    if path == "/v1/responses":
+        response = document["response"]
+        assert (response["status"], response["error"]["message"]) == ("failed", sentence)
+    elif path != "/v1/messages":
+        assert list(document) == ["error"]
+    return passed + found
 
 
 def frames(stream: bytes) -> list[Any]:

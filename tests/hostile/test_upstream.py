@@ -15,10 +15,20 @@ from gpushare.core.dialects.usage import COUNT_MAX
 from tests.conformance.tools import DIALECTS, INFERENCE, ask, body_of, error_of, know_models, last_done
 from tests.harness import CANARY, Gate, gateway
 from tests.hostile.tools import OWN
-from tests.upstream import CHUNKED, HEAD, LAST_CHUNK, PIECE, WHOLE, RawOllama, chunk, document, raw_ollama
+from tests.upstream import (
+    CHUNKED,
+    HEAD,
+    LAST_CHUNK,
+    PIECE,
+    SSE,
+    WHOLE,
+    RawOllama,
+    chunk,
+    document,
+    raw_ollama,
+)
 
 Answer = tuple[int, Mapping[str, str], bytes]
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ import pytest
 from gpushare.core.model import Phase, UpstreamRequest
 from gpushare.engine.live import LiveCall
 from gpushare.engine.ports import Consumer, Exchange
-from tests.conformance.tools import dial, head, know_models, unchunk
+from tests.conformance.tools import body_of, dial, know_models, post, unchunk
 from tests.harness import Gate, chat, gateway
 from tests.unit.web.wire import Wire
-from tests.upstream import CHUNKED, LAST_CHUNK, PIECE, WHOLE, Connection, RawOllama, chunk, raw_ollama
+from tests.upstream import LAST_CHUNK, NATIVE, Connection, Form, RawOllama, chunk, raw_ollama
 
 MANY = 3000
 """So many records that are not read keep an answer from being delivered, and fit into what is kept of it."""
-END = WHOLE + b"\n"
 OTHER = "openai"
 """The tool of further calls of alice's."""
 SETTINGS = {"ollama.connect_timeout": "20s"}
@@ -45,6 +44,7 @@ class Scene:
     """The call, what holds it where it is, and how it goes on from there.
 
     Attributes:
+        form: what Ollama streams on the route of the call.
         late: what the client has still to send.
         early: what of the answer it has read.
         sent: the records that Ollama has sent for it.
@@ -58,6 +58,7 @@ class Scene:
     ollama: RawOllama
     wire: Wire
     state: State
+    form: Form
     patch: pytest.MonkeyPatch
     stack: AsyncExitStack
     late: bytes = b""
@@ -106,7 +107,7 @@ class Scene:
     async def end_holder(self) -> None:
         """Ends the answer of the call that has the slot."""
         if self.holder is not None and not self.holder.done:
-            await self.holder.answer(chunk(END), LAST_CHUNK)
+            await self.holder.answer(chunk(NATIVE.end), LAST_CHUNK)
 
     async def finish(self, *, pause_s: float = 0.0) -> None:
         """Lets the call go on to its end, with Ollama's pauses between its records."""
@@ -114,13 +115,13 @@ class Scene:
         if self.call is None:
             self.call = await self.ollama.call(0 if self.holder is None else 1)
         if not self.sent:
-            await self.call.send(CHUNKED)
-        if self.sent.endswith(END):
+            await self.call.send(self.form.head)
+        if self.sent.endswith(self.form.end):
             return
         for _ in range(4):
-            await self.said(PIECE)
+            await self.said(self.form.piece)
             await asyncio.sleep(pause_s)
-        await self.said(END)
+        await self.said(self.form.end)
         await self.call.send(LAST_CHUNK)
 
     async def read_stream(self) -> bytes:
@@ -131,14 +132,21 @@ class Scene:
         return unchunk(body)
 
     async def read_error(self) -> tuple[int, bytes, bytes]:
-        """Returns status, head and body of an answer that is an error in the native form."""
+        """Returns status, head and body of an answer that is an error."""
         headers = await self.wire.until(b"\r\n\r\n")
-        return int(headers.split(b" ", 2)[1]), headers, await self.wire.until(b"}")
+        length = int(headers.partition(b"\r\nContent-Length: ")[2].partition(b"\r\n")[0])
+        return int(headers.split(b" ", 2)[1]), headers, await self.wire.exactly(length)
 
 
 @asynccontextmanager
 async def scene(
-    folder: Path, state: State, *, settings: Mapping[str, object], tail: bytes = b"", slow: bool = False
+    folder: Path,
+    state: State,
+    *,
+    settings: Mapping[str, object],
+    form: Form = NATIVE,
+    tail: bytes = b"",
+    slow: bool = False,
 ) -> AsyncIterator[Scene]:
     """Brings a call to a state.
 
@@ -146,6 +154,7 @@ async def scene(
         folder: for keys and ledger.
         state: where to.
         settings: by dotted name.
+        form: of the answer, which decides the route.
         tail: what Ollama sends in one piece with its last record, where the state is to be after it.
         slow: whether the client takes little at a time.
     """
@@ -160,10 +169,8 @@ async def scene(
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         small = 4096 if slow or state is State.FINISHING else 0
         wire = await stack.enter_async_context(dial(gate.port, receive_bytes=small))
-        stand = Scene(gate=gate, ollama=ollama, wire=wire, state=state, patch=patch, stack=stack)
-        body = json.dumps(chat("hello")).encode()
-        length = f"Content-Length: {len(body)}"
-        request = head("POST", "/api/chat", f"Authorization: Bearer {gate.keys['alice']}", length) + body
+        stand = Scene(gate=gate, ollama=ollama, wire=wire, state=state, form=form, patch=patch, stack=stack)
+        request = post(gate, form.path, body_of(form.path, stream=True))
         await REACH[state](stand, request, tail)
         yield stand
 
@@ -186,7 +193,7 @@ async def _queued(stand: Scene, request: bytes, _tail: bytes) -> None:
     tasks.create_task(gate.post("/api/chat", chat(), who="carol"))
     holder = stand.holder = await stand.ollama.call()
     stand.stack.push_async_callback(stand.end_holder)
-    await holder.send(CHUNKED, chunk(PIECE))
+    await holder.send(NATIVE.head, chunk(NATIVE.piece))
     await stand.wire.send(request)
     await gate.waiting(1)
 
@@ -225,17 +232,17 @@ async def _streaming(stand: Scene, request: bytes, tail: bytes) -> None:
     """The client has read the first record."""
     await _waiting(stand, request, tail)
     assert stand.call is not None
-    await stand.call.send(CHUNKED)
-    await stand.said(PIECE)
-    stand.early = await stand.wire.until(PIECE)
+    await stand.call.send(stand.form.head)
+    await stand.said(stand.form.piece)
+    stand.early = await stand.wire.until(stand.form.piece)
 
 
 async def _finishing(stand: Scene, request: bytes, tail: bytes) -> None:
     """Ollama's last record is here, and the client has not read what came before it."""
     await _waiting(stand, request, tail)
     assert stand.call is not None
-    stand.sent = PIECE * MANY + END
-    stand.call.push(CHUNKED + chunk(stand.sent) + tail)
+    stand.sent = stand.form.piece * MANY + stand.form.end
+    stand.call.push(stand.form.head + chunk(stand.sent) + tail)
     gate = stand.gate
     await gate.until(lambda: not gate.parts.slots.snapshot().held)
     assert len(gate.parts.gateway.live) == 1, "the client took all of it"

@@ -24,9 +24,9 @@ from gpushare.engine.gateway import Gateway
 from gpushare.engine.live import LiveCall
 from tests.conformance.tools import dial, head, post
 from tests.harness import chat
-from tests.integration.scenes import END, OTHER, Scene, State
+from tests.integration.scenes import OTHER, Scene, State
 from tests.unit.web.wire import Wire, statuses
-from tests.upstream import CHUNKED, LAST_CHUNK, PIECE, chunk, document
+from tests.upstream import CHUNKED, LAST_CHUNK, chunk, document
 
 Strike = Callable[[Scene], Awaitable[None]]
 
@@ -90,7 +90,7 @@ async def stop_reading(stand: Scene) -> None:
     """Ollama sends more than is kept for a client."""
     if stand.state is State.STREAMING:
         assert stand.call is not None
-        stand.call.push(chunk(PIECE * 100_000))
+        stand.call.push(chunk(stand.form.piece * 100_000))
 
 
 async def dribble(stand: Scene) -> None:
@@ -171,14 +171,14 @@ async def go_on_and_on(stand: Scene) -> None:
     """Records keep coming, if they have begun."""
     assert stand.call is not None
     while stand.state is State.STREAMING and not stand.call.left.is_set():
-        await stand.said(PIECE)
+        await stand.said(stand.form.piece)
         await asyncio.sleep(0.05)
 
 
 async def no_end_of_message(stand: Scene) -> None:
     """The end mark comes, and nothing behind it."""
     if stand.state is State.STREAMING:
-        await stand.said(END)
+        await stand.said(stand.form.end)
 
 
 # --- the gateway ------------------------------------------------------------------------------------------
@@ -277,8 +277,9 @@ async def stand_still(stand: Scene) -> None:
     elif stand.state in (State.WAITING, State.STREAMING):
         assert stand.call is not None
         begun = stand.state is State.STREAMING
-        stand.sent += PIECE + END
-        stand.call.push((b"" if begun else CHUNKED) + chunk(PIECE) + chunk(END) + LAST_CHUNK)
+        piece, end = stand.form.piece, stand.form.end
+        stand.sent += piece + end
+        stand.call.push((b"" if begun else stand.form.head) + chunk(piece) + chunk(end) + LAST_CHUNK)
     time.sleep(STILL_S)  # noqa: ASYNC251 - that is the fault
 
 
@@ -304,10 +305,10 @@ async def fail(stand: Scene) -> None:
         case State.WAITING:
             patch.setattr(LiveCall, "first_byte", bug)
             assert stand.call is not None
-            await stand.call.send(CHUNKED, chunk(PIECE))
+            await stand.call.send(stand.form.head, chunk(stand.form.piece))
         case State.STREAMING:
             patch.setattr(UsageTap, "feed", bug)
-            await stand.said(PIECE)
+            await stand.said(stand.form.piece)
         case State.FINISHING:
             patch.setattr(Gateway, "_note_end", bug)
 

@@ -11,28 +11,58 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.tools import Server, dial, error_of, head, served
+from tests.conformance.tools import Server, before_error, dial, error_of, head, served
 from tests.harness import chat
 from tests.integration.matrix import Cell, Client, Code, Retry, cells
 from tests.integration.process import PEOPLE
-from tests.integration.scenes import END, MANY, Scene, State, scene
+from tests.integration.scenes import MANY, Scene, State, scene
 from tests.integration.strikes import FAILED, NOT_FOUND, SLOW_S, STRIKES, TAILS
 from tests.integration.test_ledger import notes, written
 from tests.unit.web.wire import Wire, statuses
-from tests.upstream import CHUNKED, LAST_CHUNK, PIECE, RawOllama, chunk, raw_ollama
+from tests.upstream import (
+    CHUNKED,
+    LAST_CHUNK,
+    MESSAGES,
+    NATIVE,
+    OPENAI,
+    PIECE,
+    RESPONSES,
+    Form,
+    RawOllama,
+    chunk,
+    raw_ollama,
+)
 
 KILL = "F27"
 """Needs a process of its own."""
 CELLS = [cell for cell in cells() if cell.row.fault != KILL]
 KILLED = [cell for cell in cells() if cell.row.fault == KILL]
+FIRST = {cell.code: cell for cell in reversed(CELLS)}
+OURS = [cell for cell in FIRST.values() if cell.code.client in (Client.STATUS, Client.RECORD)]
+"""One cell for each code whose error we word."""
+OTHERS = {form.path: form for form in (OPENAI, RESPONSES, MESSAGES)}
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_a_fault_in_a_state(tmp_path: Path, cell: Cell) -> None:
     """P1, P12, P13, P21, P22, P27, P32, P36: client, slot, Ollama, row and line are as the matrix says."""
+    await strike(tmp_path, cell, NATIVE)
+
+
+@pytest.mark.parametrize("path", OTHERS)
+@pytest.mark.parametrize("cell", OURS, ids=str)
+async def test_a_fault_in_another_dialect(tmp_path: Path, cell: Cell, path: str) -> None:
+    """P13, P36: so they are where the answer is in the form of another API; only the error's form differs."""
+    await strike(tmp_path, cell, OTHERS[path])
+
+
+async def strike(folder: Path, cell: Cell, form: Form) -> None:
+    """Brings a call to the state, lets the fault strike, and checks what comes of it."""
     row, state, code = cell.row, cell.state, cell.code
     tail = TAILS.get(row.fault, b"")
-    async with scene(tmp_path, state, settings=row.settings, tail=tail, slow=row.fault == "F4") as stand:
+    async with scene(
+        folder, state, settings=row.settings, form=form, tail=tail, slow=row.fault == "F4"
+    ) as stand:
         await STRIKES[row.name](stand)
         if code.client is Client.WHOLE:
             await stand.finish(pause_s=SLOW_S if row.fault == "F34" else 0.0)
@@ -148,7 +178,7 @@ async def to_the_stream(server: Server, ollama: RawOllama, wire: Wire) -> None:
 async def to_the_tail(server: Server, ollama: RawOllama, wire: Wire) -> None:
     """The end mark is here, and the gateway has closed for it; the client has not read the rest."""
     await to_ollama(server, ollama, wire)
-    ollama.calls[0].push(CHUNKED + chunk(PIECE * MANY + END))
+    ollama.calls[0].push(CHUNKED + chunk(PIECE * MANY + NATIVE.end))
     await ollama.calls[0].gone()
 
 
@@ -178,7 +208,7 @@ async def error(stand: Scene, code: Code) -> None:
     """A status of ours, which says whether to try again."""
     status, headers, body = await stand.read_error()
     assert status == code.status
-    assert error_of("/api/chat", body)
+    assert error_of(stand.form.path, body)
     assert (b"\r\nRetry-After: " in headers) == (code.retry is Retry.AFTER)
     assert (b"\r\nx-should-retry: false\r\n" in headers) == (code.retry is Retry.NEVER)
     if code.closes:
@@ -195,11 +225,9 @@ async def ollamas_error(stand: Scene, code: Code) -> None:
 
 async def record(stand: Scene, _code: Code) -> None:
     """All that came, one record more, and the end of the message."""
-    body = await stand.read_stream()
-    *passed, last = body.splitlines(keepends=True)
-    assert stand.sent.startswith(b"".join(passed))
+    passed = before_error(stand.form.path, await stand.read_stream())
     assert passed
-    assert error_of("/api/chat", last)
+    assert stand.sent.startswith(passed)
 
 
 async def unchanged(stand: Scene, _code: Code) -> None:

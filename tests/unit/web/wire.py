@@ -152,6 +152,16 @@ class Wire:
         found, self._read = self._read.split(mark, 1)
         return found + mark
 
+    async def exactly(self, count: int) -> bytes:
+        """Returns the next so many bytes."""
+        async with asyncio.timeout(HANG_S):
+            while len(self._read) < count:
+                piece = await self._loop.sock_recv(self._sock, 65536)
+                assert piece, f"closed after {len(self._read)} of {count} bytes"
+                self._read += piece
+        found, self._read = self._read[:count], self._read[count:]
+        return found
+
     async def rest(self) -> bytes:
         """Returns what comes until the server closes; a reset is an end too."""
         async with asyncio.timeout(HANG_S):
