@@ -143,6 +143,8 @@ class Connection:
     async def send(self, *pieces: bytes) -> None:
         """Sends pieces, each alone on the wire; a gateway that has left is no error."""
         for piece in pieces:
+            if self._writer.is_closing():  # uvloop raises
+                return
             with suppress(ConnectionError):
                 self._writer.write(piece)
                 await self._writer.drain()
@@ -188,7 +190,8 @@ class RawOllama:
         self.calls: list[Connection] = []
         self.polls = True
         self.port = 0
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._taking: set[asyncio.Task[None]] = set()
         self._full: list[socket.socket] = []
         self._open: set[Connection] = set()
         self._news = asyncio.Condition()
@@ -206,16 +209,19 @@ class RawOllama:
     async def start(self) -> None:
         """Listens; on the same port as before if it did already."""
         await self.refuse()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def refuse(self) -> None:
         """Stops listening: dials are refused until ``start``.  Open connections stay."""
         while self._full:
             self._full.pop().close()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def hang(self) -> None:
         """Lets dials hang until ``start``, as a host does that drops packets: the backlog is full."""
@@ -245,6 +251,25 @@ class RawOllama:
     async def _tell(self) -> None:
         async with self._news:
             self._news.notify_all()
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Takes who waits.
+
+        An Ollama has descriptors of its own; this one shares them with the gateway, so whom it has none for
+        goes on waiting.  uvloop's own server would close it.
+        """
+        with suppress(OSError):
+            accepted, _ = listener.accept()
+            accepted.setblocking(False)
+            task = asyncio.get_running_loop().create_task(self._take(accepted))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+
+    async def _take(self, accepted: socket.socket) -> None:
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader, self._serve), accepted
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)

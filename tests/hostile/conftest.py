@@ -1,13 +1,19 @@
-"""Fixtures of the hostile suite, and the check that nothing hostile got into a log."""
+"""Fixtures of the hostile suite, its event loop, and the check that nothing hostile got into a log."""
 
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from tests import loops
 from tests.harness import CANARY, gate, nothing_left
 
 __all__ = ["gate", "nothing_left", "nothing_logged", "trap"]
+
+
+def pytest_asyncio_loop_factories() -> loops.Loops:
+    """Returns the service's loop."""
+    return loops.SERVICE
 
 
 @pytest.fixture(autouse=True)

@@ -1,28 +1,20 @@
 """What tests of the web layer start, and on which event loops they run."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 
 import pytest
 
 from gpushare.core.config import Config, Metrics, Server, Status
+from tests import loops
 from tests.unit.web.site import Site, open_site
 from tests.unit.web.wire import Bench
 
 ON_EVERY_LOOP = {"test_protocol.py", "test_listening.py", "test_transport.py"}
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """Returns the loops a test runs on: asyncio's own, and uvloop where it is installed."""
-    loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    if item.path.name in ON_EVERY_LOOP:
-        try:
-            import uvloop
-        except ImportError:
-            return loops
-        loops["uvloop"] = uvloop.new_event_loop
-    return loops
+def pytest_asyncio_loop_factories(item: pytest.Item) -> loops.Loops:
+    """Returns the loops a test runs on: asyncio's own, and for some uvloop where it is installed."""
+    return loops.EVERY if item.path.name in ON_EVERY_LOOP else loops.ASYNCIO
 
 
 @pytest.fixture
