@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 import msgspec
 import structlog
+from structlog.typing import Processor
 
 from gpushare.core.config import Log
 from gpushare.core.model import Record
@@ -41,6 +42,7 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 
+RANKS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # the journal's priorities
 _TEXT_MAX = 400
 _FRAMES = 4
 _CAUSE_INTERVAL_S = 1.0
@@ -64,6 +66,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     console = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     colors = console and stream.isatty() and "NO_COLOR" not in os.environ
+    render: Processor = _console(colors=colors) if console else _json
     threshold = logging.getLevelNamesMapping()[settings.level.upper()]
     writer = _Writer(stream)
     structlog.configure(
@@ -74,7 +77,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
             _place_exception,
             _allow,
             _clean,
-            _console(colors=colors) if console else _json,
+            _ranked(render) if _is_the_journal(stream) else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: writer,
@@ -84,6 +87,20 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [LibraryHandler(time.monotonic)]
     root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
+
+
+def _is_the_journal(stream: TextIO) -> bool:
+    """Whether systemd's journal reads the stream, as it says to whom it starts."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file, or a closed one
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _ranked(render: Processor) -> Processor:
+    """Puts the level before each line, where the journal takes it from, for ``journalctl -p warning``."""
+    return lambda logger, method, event: f"<{RANKS[method]}>{render(logger, method, event)!s}"
 
 
 def finish() -> None:

@@ -286,3 +286,21 @@ def test_every_event_is_documented_with_its_fields() -> None:
             assert fields <= logs.FIELDS, f"{module.name}:{call.lineno}: {fields - logs.FIELDS}"
     for field in logs.FIELDS:
         assert f"`{field}`" in manual, field
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_journal_learns_the_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Literal["json", "text"]
+) -> None:
+    """Where it reads the stream it takes the rank off each line; anybody else gets the line alone."""
+    with (tmp_path / "log").open("w+") as stream:
+        found = (tmp_path / "log").stat()
+        for inode in (found.st_ino, found.st_ino + 1):
+            monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{inode}")
+            logs.configure(Log(level="debug", format=form), stream)
+            for say in ("debug", "info", "warning", "error", "exception"):
+                getattr(structlog.get_logger(), say)("server.started")
+            structlog.get_logger().log(logging.ERROR, "server.started")
+    written = (tmp_path / "log").read_text().splitlines()
+    assert [line[:3] for line in written[:6]] == ["<7>", "<6>", "<4>", "<3>", "<3>", "<3>"]
+    assert not any(line.startswith("<") for line in written[6:])
