@@ -54,6 +54,7 @@ SERVICE_FACTS = (
     "IPAddressDeny",
     "LimitNOFILE",
     "MainPID",
+    "SubState",
     "TimeoutStopUSec",
     "Type",
 )
@@ -98,7 +99,9 @@ class SelfExamination:
             config=parts.config,
             source="as this server runs",
             key_file=KeyFile(self._folder),  # one of its own: loading notes what was seen
-            gpu=None if view is None else GpuReport(readings=view.readings, error=view.note),
+            gpu=None
+            if view is None
+            else GpuReport(readings=view.readings, error=view.note, absent=view.absent),
             ledger=recent,
         )
         facts = await examination(subject)

@@ -84,13 +84,15 @@ class GpuReport(Struct, frozen=True, kw_only=True):
 class GpuView:
     """The picture of all cards.
 
-    ``note`` says why numbers are missing, in the driver's own words, and ``fault`` whether people should be
-    told.  ``history`` has for each ``GpuReading.key`` the busy ratios of the last 15 minutes, oldest first,
-    None where nothing was read.  ``at`` is the monotonic second of the last report, None before it.
+    ``note`` says why numbers are missing, in the driver's own words, ``absent`` that there is no driver, and
+    ``fault`` whether people should be told.  ``history`` has for each ``GpuReading.key`` the busy ratios of
+    the last 15 minutes, oldest first, None where nothing was read.  ``at`` is the monotonic second of the
+    last report, None before it.
     """
 
     readings: tuple[GpuReading, ...] = ()
     note: str | None = NOT_READ
+    absent: bool = False
     fault: bool = False
     history: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     at: float | None = None
@@ -124,6 +126,7 @@ class GpuView:
             self,
             readings=tuple(sorted([*fresh, *gone], key=lambda reading: (reading.index, reading.key))),
             note=report.error,
+            absent=report.absent,
             fault=fault,
             at=at,
         )

@@ -25,6 +25,7 @@ from gpushare.core.problems import unusable
 SYSTEM_CONFIG = Path("/etc/gpushare/config.toml")
 LOGIN_HEADER = "# Written by gpushare login; gpushare logout removes it.\n"
 KEYS_HEADER = '# Written by gpushare; use "gpushare key". Holds no key, only their SHA-256.\n'
+AS_OWNER = "fix: run it as the owner or as root (sudo)"
 _SECRET_BYTES = 32  # least length of a secret, and what a new one is made of
 _BIGGEST = 16_000_000  # bytes of a settings or key file: a device or a film is not read whole
 
@@ -119,7 +120,9 @@ def make_private_dir(path: Path) -> None:
         raise unusable(path, f"cannot be used as the state directory ({error.strerror})") from error
     if os.geteuid() not in (0, found.st_uid):
         raise unusable(
-            path, "the state directory belongs to another user", f"fix: chown {os.geteuid()} {path}"
+            path,
+            "the state directory belongs to another user",
+            f"{AS_OWNER}, or: chown {os.geteuid()} {path}",
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise unusable(path, "others may write in the state directory", f"fix: chmod go-w {path}")
@@ -195,7 +198,8 @@ def _secret_in(path: Path, *, private: bool = True) -> bytes:
     except OSError as error:
         raise unusable(path, f"cannot be read ({error.strerror})") from error
     if len(content) < _SECRET_BYTES:
-        hint = f"fix: openssl rand -hex {_SECRET_BYTES} > {path}"
+        target = path if private else "the file that LoadCredential= names"
+        hint = f"fix: openssl rand -hex {_SECRET_BYTES} > {target}"
         raise unusable(path, f"must hold at least {_SECRET_BYTES} characters", hint)
     return content
 
@@ -319,7 +323,8 @@ def _read_private(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise unusable(path, f"cannot be read ({error.strerror})") from error
+        hint = AS_OWNER if isinstance(error, PermissionError) else ""
+        raise unusable(path, f"cannot be read ({error.strerror})", hint) from error
 
 
 def _open_plain(path: str, flags: int) -> int:

@@ -1,12 +1,15 @@
 """``gpushare doctor`` beside a gateway that runs, and the same from within."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gpushare.app import examination
 from gpushare.core.doctor import Level, Report
+from gpushare.core.gpu import GpuReport
 from gpushare.core.problems import ConfigErrors, Problem
+from gpushare.engine.gpu import GpuWatch
 from tests.conformance.tools import know_models
 from tests.examined import about, doctor
 from tests.harness import Gate
@@ -78,3 +81,12 @@ async def test_a_ledger_that_was_whole_is_not_read_through_every_minute(
     monkeypatch.setattr(examination, "LEDGER_AGAIN_S", 0.0)
     await own.report()
     assert len(checked) == 3
+
+
+async def test_from_within_a_machine_without_a_driver(gate: Gate) -> None:
+    """What the server has read tells that there is none; nobody is sent to look for a broken card."""
+    gpus = GpuWatch(None, required=False, clock=lambda: 0.0)  # type: ignore[arg-type] # never run
+    gpus.take(GpuReport(error="NVML Shared Library Not Found", absent=True))
+    own = examination.SelfExamination(replace(gate.parts, gpus=gpus), gate.key_file)
+    (finding,) = about("gpu", await own.report())
+    assert finding.text.startswith("no NVIDIA driver here")

@@ -12,6 +12,7 @@ from gpushare.core.hosts import is_loopback
 SERVER = "gpushare"
 """How the server names itself in its answers, and how its process is called."""
 AS_ROOT = "sudo gpushare doctor, if this user may not read it"
+WHY = "journalctl -u gpushare -n 50"
 ALLOW = "sudo systemctl edit gpushare  → [Service] IPAddressAllow="
 OTHER_FILES = 64  # beside connections: listeners, the ledger, the log, the GPU's reader
 AFTER_GRACE_S = 14.0
@@ -51,7 +52,7 @@ def ledger(facts: Facts) -> Iterator[Finding]:
         yield failed("ledger", found.problem, AS_ROOT)
     elif found.error:
         text = f"{found.path} cannot be read now ({found.error})"
-        yield warn("ledger", text, "calls run all the same; if it lasts: journalctl -u gpushare")
+        yield warn("ledger", text, f"{AS_ROOT}; calls run all the same; if it lasts: {WHY}")
     elif found.size is None:
         yield ok("ledger", f"{found.path} is made when gpushare first runs")
     else:
@@ -64,7 +65,7 @@ def door(facts: Facts) -> Iterator[Finding]:
     if found.server == SERVER:
         yield ok("port", f"{where} is answered by gpushare")
     elif found.listeners:
-        yield _taken(found.listeners, where)
+        yield _taken(found.listeners, where, by_unit=facts.machine.socket.get("ActiveState") == "active")
     elif found.refused:
         remedy = "set server.listen to an address of this machine, with a port from 1024 on"
         yield fail("port", f"nobody can listen on {where} ({found.refused})", remedy)
@@ -74,12 +75,14 @@ def door(facts: Facts) -> Iterator[Finding]:
         yield ok("port", f"{where} is free: gpushare does not run")
 
 
-def _taken(listeners: tuple[Listener, ...], where: str) -> Finding:
+def _taken(listeners: tuple[Listener, ...], where: str, *, by_unit: bool) -> Finding:
     holders = {holder.pid: holder.name for listener in listeners for holder in listener.holders}
     named = ", ".join(f"pid {pid} ({name})" for pid, name in sorted(holders.items()))
+    remedy = f"{WHY}, then: sudo systemctl restart gpushare"
     if SERVER in holders.values():
-        remedy = "journalctl -u gpushare -n 50, then: sudo systemctl restart gpushare"
         return fail("port", f"{where} is held by gpushare, {named}, which does not answer", remedy)
+    if by_unit:
+        return fail("port", f"{where} is held by gpushare.socket, whose service does not answer", remedy)
     remedy = "stop it, or set server.listen to another port"
     if not named:
         return fail(
@@ -150,7 +153,10 @@ def service(facts: Facts) -> Iterator[Finding]:
         case None:
             return
         case "failed":
-            yield fail("service", "gpushare.service has failed", "journalctl -u gpushare -n 50 says why")
+            yield fail("service", "gpushare.service has failed", f"{WHY} says why")
+        case "activating" if found.get("SubState") == "auto-restart":
+            text = "gpushare.service does not start; it is tried again every few seconds"
+            yield fail("service", text, f"{WHY} says why")
         case "inactive" if facts.machine.socket.get("ActiveState") != "active":
             remedy = "sudo systemctl enable --now gpushare.socket gpushare.service"
             yield warn("service", "gpushare.service is installed and does not run", remedy)

@@ -28,6 +28,7 @@ from gpushare.core.doctor.facts import (
     Process,
     Running,
 )
+from gpushare.core.doctor.server import AS_ROOT, WHY
 from gpushare.core.gpu import GpuReading, GpuReport
 from gpushare.core.ledger import LedgerState
 from gpushare.core.problems import Problem
@@ -230,9 +231,10 @@ def test_a_ledger() -> None:
         f"{path} is made when gpushare first runs",
     )
     locked = Ledger(path=path, error="database is locked")
-    assert the("ledger", facts(ledger=locked))[:2] == (
+    assert the("ledger", facts(ledger=locked)) == (
         "warn",
         f"{path} cannot be read now (database is locked)",
+        f"{AS_ROOT}; calls run all the same; if it lasts: {WHY}",
     )
     damaged = Ledger(path=path, problem=Problem(source=path, message="is damaged", hint="fix: mv it"))
     assert the("ledger", facts(ledger=damaged)) == ("fail", f"{path}: is damaged", "mv it")
@@ -386,7 +388,15 @@ def listener(*holders: Process) -> tuple[Listener, ...]:
 )
 def test_port(door: Door, level: str, text: str, fix: str) -> None:
     """Free, taken, taken by whom nobody sees, held by a gpushare that hangs, not to be had."""
-    assert the("port", facts(door=door)) == (level, text, fix)
+    assert the("port", facts(door=door, socket={})) == (level, text, fix)
+
+
+@pytest.mark.parametrize("holders", [(), (Process(pid=1, name="systemd"),)])
+def test_a_port_that_the_socket_unit_holds(holders: tuple[Process, ...]) -> None:
+    """Whoever sees that systemd has it is not told to stop systemd."""
+    level, text, fix = the("port", facts(door=Door(where=LISTEN, listeners=listener(*holders))))
+    assert (level, text) == ("fail", f"{LISTEN} is held by gpushare.socket, whose service does not answer")
+    assert fix == "journalctl -u gpushare -n 50, then: sudo systemctl restart gpushare"
 
 
 def test_a_socket_unit_at_another_address() -> None:
@@ -600,6 +610,16 @@ def test_limits() -> None:
     [
         ({}, {}, []),
         ({"ActiveState": "failed"}, {}, [("fail", "gpushare.service has failed")]),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart"},
+            {"ActiveState": "active"},
+            [("fail", "gpushare.service does not start; it is tried again every few seconds")],
+        ),
+        (
+            {"ActiveState": "activating", "SubState": "start"},
+            {"ActiveState": "active"},
+            [("ok", "gpushare.service is activating")],
+        ),
         ({"ActiveState": "inactive"}, {}, [("warn", "gpushare.service is installed and does not run")]),
         (
             {"ActiveState": "inactive"},
@@ -634,7 +654,7 @@ def test_limits() -> None:
 def test_service(
     service: Mapping[str, str], socket: Mapping[str, str], expected: list[tuple[str, str]]
 ) -> None:
-    """Not there, failed, stopped, started when asked, and with too little time to end."""
+    """Not there, failed, failing again and again, stopped, started when asked, without the time to end."""
     found = facts(service=service, socket=socket)
     assert [(level, text) for level, text, _ in about("service", found)] == expected
 

@@ -254,6 +254,10 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match="at least 32 characters") as caught:
         secret(tmp_path, configured=str(path))
     assert "tooshort" not in str(caught.value)
+    assert f"fix: openssl rand -hex 32 > {path}" in str(caught.value)
+    (tmp_path / "session_secret").write_text("tooshort")
+    with pytest.raises(ConfigErrors, match="hex 32 > the file that LoadCredential= names"):
+        secret(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))  # what systemd shows of it cannot be written
     path.write_text("x" * 32)
     path.chmod(0o644)
     with pytest.raises(ConfigErrors, match="chmod 600"):
@@ -270,8 +274,9 @@ def test_a_state_directory_of_somebody_else_is_refused(
     """Whoever owns it could exchange the keys in it; root alone may use everybody's."""
     make_private_dir(tmp_path / "state")
     monkeypatch.setattr(os, "geteuid", lambda: (tmp_path.stat().st_uid or 1) + 1)
-    with pytest.raises(ConfigErrors, match="belongs to another user"):
+    with pytest.raises(ConfigErrors, match="belongs to another user") as caught:
         make_private_dir(tmp_path / "state")
+    assert "fix: run it as the owner or as root (sudo), or: chown" in str(caught.value)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     make_private_dir(tmp_path / "state")
 
