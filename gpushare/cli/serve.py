@@ -1,12 +1,16 @@
 """``gpushare serve``: the gateway in the foreground."""
 
+import os
+
 import click
 
 from gpushare.cli.options import Setup, config_option, read_setup
 from gpushare.cli.terminal import ExitCode, Failure, note
 from gpushare.core.config import Config, warnings
 from gpushare.core.keys import KeyRing
+from gpushare.core.problems import ConfigErrors
 from gpushare.edge.files import StateInUse
+from gpushare.edge.systemd import take_notifier
 
 
 @click.command
@@ -14,6 +18,18 @@ from gpushare.edge.files import StateInUse
 @click.option("-l", "--listen", metavar="HOST:PORT", help="Listen here instead of server.listen.")
 def serve(config_path: str | None, listen: str | None) -> None:
     """Run the gateway until it is told to stop."""
+    manager = take_notifier(dict(os.environ), os.getpid())
+    try:
+        _serve(config_path, listen)
+    except Failure as failure:
+        manager.failed(f"It does not start: {failure.message}")
+        raise
+    except ConfigErrors as errors:
+        manager.failed(f"It does not start: {errors.briefly()[0]}")
+        raise
+
+
+def _serve(config_path: str | None, listen: str | None) -> None:
     setup = read_setup(config_path, listen=listen)
     for warning in warnings(setup.config):
         note(f"warning: {warning}")

@@ -1,7 +1,7 @@
 """The service manager: the sockets it hands over, and what it is told, in systemd's plain text.
 
-Called by: ``app.process``.  Rules: without a service manager nothing happens; what cannot be delivered is
-dropped, because nobody's call may depend on it.
+Called by: ``app.process``, ``gpushare serve``.  Rules: without a service manager nothing happens; what cannot
+be delivered is dropped, because nobody's call may depend on it.
 """
 
 import os
@@ -36,6 +36,10 @@ class Notifier:
     def stopping(self, status: str, *, within_s: float) -> None:
         """The server closes down, and has ended by then; the service manager waits so long."""
         self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round(within_s * 1e6)}", f"STATUS={status}")
+
+    def failed(self, why: str) -> None:
+        """The server does not start; ``systemctl status`` shows why until the next try."""
+        self._tell(f"STATUS={why}")
 
     def alive(self, status: str) -> None:
         """The server makes progress."""

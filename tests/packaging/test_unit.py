@@ -14,7 +14,7 @@ import pytest
 from gpushare.core.config import Config
 from gpushare.edge.files import asset
 from gpushare.sim import SimOllama
-from tests.conformance.tools import served
+from tests.conformance.tools import SERVE, environment, served
 from tests.harness import chat
 from tests.integration.manager import service_manager
 from tests.packaging import sandbox
@@ -85,6 +85,17 @@ def test_the_units_agree_with_the_program() -> None:
     assert service["User"] == "gpushare"
 
 
+def test_a_service_that_does_not_start_is_tried_again_and_again() -> None:
+    """At the limit of starts systemd would close the socket: nobody could connect, mended or not.
+
+    A status that ended the tries would not end them: each caller who connects starts the service once more.
+    """
+    parsed = settings("gpushare.service")
+    limit, service = parsed["Unit"], parsed["Service"]
+    assert int(service["RestartSec"]) * int(limit["StartLimitBurst"]) > int(limit["StartLimitIntervalSec"])
+    assert "RestartPreventExitStatus" not in service
+
+
 @pytest.mark.needs("systemd-analyze")
 @pytest.mark.skipif(
     not sandbox.NUMBERS.exists(), reason="linux-libc-dev is missing: the numbers of system calls"
@@ -116,6 +127,9 @@ async def test_the_service_runs_under_its_own_rules(tmp_path: Path) -> None:
                         assert answer.status == 200
                 server.process.send_signal(signal.SIGHUP)
                 await server.said("config.loaded")
+                assert await exit_status_of_a_reload(inside, server.config) == 0
+                server.config.write_text("nonsense = 1\n")
+                assert await exit_status_of_a_reload(inside, server.config) == 3
                 assert "EPERM" in await forbidden(inside)
                 server.terminate()
                 async with asyncio.timeout(30):
@@ -123,6 +137,19 @@ async def test_the_service_runs_under_its_own_rules(tmp_path: Path) -> None:
                 assert [line for line in server.log if line["level"] == "error"] == []
     finally:
         await sim.stop()
+
+
+async def exit_status_of_a_reload(inside: tuple[str, ...], config: Path) -> int | None:
+    """Returns how ``systemctl reload`` ends: as the last of the unit's commands for it, under its rules."""
+    program, *words = settings("gpushare.service")["Service"]["ExecReload"].split()
+    assert program == "/opt/gpushare/venv/bin/gpushare"
+    child = await asyncio.create_subprocess_exec(
+        *(*inside, sys.executable, "-c", SERVE, *words, "-c", str(config)),
+        env=environment(),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return await child.wait()
 
 
 async def forbidden(inside: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from gpushare.app.build import build_parts
 from gpushare.app.life import Life
 from gpushare.app.serving import Running
-from gpushare.app.supervision import Supervision
+from gpushare.app.supervision import CLOSING, Supervision
 from gpushare.core.config import Config
 from gpushare.core.keys import KeyRing
 from gpushare.edge.ollama import HttpOllama
@@ -74,7 +74,24 @@ async def test_it_is_fed_again_and_again(bench: Bench) -> None:
     """Each time with what is going on."""
     watch = await watching(bench)
     for _ in range(3):
-        assert await bench.heard() == b"WATCHDOG=1\nSTATUS=0 running, 0 waiting."
+        assert (
+            await bench.heard() == b"WATCHDOG=1\nSTATUS=Serving on http://127.0.0.1:1. 0 running, 0 waiting."
+        )
+    watch.cancel()
+
+
+async def test_what_people_should_know_stays(bench: Bench) -> None:
+    """Feeding the watchdog takes neither a refused reload nor the end from the status."""
+    bench.parts.config_rejected = True
+    bench.supervision.serving()
+    mistakes = (await bench.heard()).removeprefix(b"READY=1\n")
+    assert b"mistakes" in mistakes
+    watch = await watching(bench)
+    assert (await bench.heard()) == b"WATCHDOG=1\n" + mistakes + b" 0 running, 0 waiting."
+    bench.parts.slots.close()
+    while (said := await bench.heard()).startswith(b"WATCHDOG=1\n" + mistakes):
+        pass
+    assert said == f"WATCHDOG=1\nSTATUS={CLOSING} 0 running, 0 waiting.".encode()
     watch.cancel()
 
 

@@ -1,4 +1,6 @@
+import socket
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -57,3 +59,17 @@ def test_a_taken_address_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     said = run("serve")
     assert said.code == ExitCode.FAILED
     assert "cannot listen on 127.0.0.1:11435 (Address already in use)" in said.err
+
+
+def test_the_service_manager_is_told_why(run: Run, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """``systemctl status`` shows why it does not start, also while it waits for the next try."""
+    install(monkeypatch, FakeApp(OSError(98, "Address already in use")))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(home / "notify"))
+        ear.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(home / "notify"))
+        run("serve")
+        run("serve", "--listen", "here")
+        taken, wrong = ear.recv(4096).decode(), ear.recv(4096).decode()
+    assert taken == "STATUS=It does not start: cannot listen on 127.0.0.1:11435 (Address already in use)"
+    assert wrong.startswith("STATUS=It does not start: option --listen: expected an address")

@@ -54,6 +54,8 @@ def test_each_state_is_a_message(manager: Manager) -> None:
     assert message == {"RELOADING": "1"}
     notifier.alive("2 running")
     assert manager.heard() == {"WATCHDOG": "1", "STATUS": "2 running"}
+    notifier.failed("It does not start: why")
+    assert manager.heard() == {"STATUS": "It does not start: why"}
     notifier.stopping("Closing down.", within_s=80.5)
     assert manager.heard() == {
         "STOPPING": "1",
