@@ -135,6 +135,7 @@ class Gateway:
                 people=people or {},
                 settings=settings,
                 port=self.port,
+                env={"MALLOC_ARENA_MAX": "2"},  # as in its unit
                 before=COUNT,
             )
         )
