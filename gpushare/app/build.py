@@ -63,6 +63,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         life: told what to start, to change and to stop.
     """
     clock = time.monotonic
+    machine = socket.getfqdn()  # once: whoever is asked for it may keep silent
     slots = _make_slots(config, ring, life)
     stats = Stats()
     store = _make_store(config, folder, slots, stats, life)
@@ -72,7 +73,6 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
     _count_models(monitor, stats)
     _make_stuck(config, ollama, monitor, health, life)
     gpus = _make_gpus(config, slots, monitor, life)
-    lag = _make_lag(clock, life)
     gateway = Gateway(
         config,
         slots=slots,
@@ -89,13 +89,13 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
         config=config,
         ring=ring,
         host=_host(config),
-        own_names=_own_names(config),
+        own_names=_own_names(config, machine),
         gateway=gateway,
         slots=slots,
         monitor=monitor,
         gpus=gpus,
         health=health,
-        lag=lag,
+        lag=_make_lag(clock, life),
         memory=ollama,
         stats=stats,
         ledger=store,
@@ -105,7 +105,7 @@ def build_parts(config: Config, ring: KeyRing, ollama: HttpOllama, folder: Path,
 
     def adopt(new: Config) -> None:
         parts.config = gateway.config = new
-        parts.host, parts.own_names = _host(new), _own_names(new)
+        parts.host, parts.own_names = _host(new), _own_names(new, machine)
         parts.body_budget.total_bytes = new.server.body_memory
         if parts.connections is not None:
             parts.connections.set_limits(connection_limits(new))
@@ -348,8 +348,8 @@ def _host(config: Config) -> str:
     return config.server.name or socket.gethostname()
 
 
-def _own_names(config: Config) -> frozenset[str]:
-    """Returns the names this machine answers to without a key."""
+def _own_names(config: Config, machine: str) -> frozenset[str]:
+    """Returns the names this machine answers to without a key; ``machine`` is its own with the domain."""
     public = urlsplit(config.server.public_url).hostname
-    names = {_host(config), socket.gethostname(), socket.getfqdn(), public or "localhost"}
+    names = {_host(config), socket.gethostname(), machine, public or "localhost"}
     return frozenset(name.lower() for name in (*names, *config.server.allowed_hosts))

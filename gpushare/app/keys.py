@@ -20,6 +20,8 @@ from gpushare.edge.files import KeyFile
 from gpushare.web.parts import Parts
 
 KEY_FILE_POLL_S = 0.5
+LATE_S = 5.0
+"""After how long without an answer the log tells that the disk hangs."""
 ON_THE_SERVER = Principal(key_id="", name="on the server", owner="")
 """Who changes the key file past the pages, with ``gpushare key`` or by hand: nobody knows more."""
 
@@ -29,11 +31,48 @@ _log = structlog.get_logger()
 async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
     """Swaps in a changed key file whole; a broken one changes nothing and is logged.
 
-    Keys also begin and end by the clock, so what they grant is looked at each time.
+    Keys also begin and end by the clock, whether or not the disk answers, so what they grant is looked at
+    each time.
     """
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_watch_clock(parts))
+        tasks.create_task(_watch_file(parts, key_file))
+
+
+async def _watch_clock(parts: Parts) -> None:
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
-        _look(parts, key_file)
+        apply_keys(parts, parts.ring)
+
+
+async def _watch_file(parts: Parts, key_file: KeyFile) -> None:
+    while True:
+        await asyncio.sleep(KEY_FILE_POLL_S)
+        async with parts.keys_turn:
+            ring = await _changed(key_file)
+            if ring is not None:
+                apply_keys(parts, ring)
+
+
+async def _changed(key_file: KeyFile) -> KeyRing | None:
+    """Returns the keys of a changed file, None where there is nothing new that can be used."""
+    ring = None
+    late = asyncio.get_running_loop().call_later(LATE_S, _tell_late)
+    try:
+        ring = await beside(lambda: key_file.load() if key_file.changed() else None)
+    except ConfigErrors as errors:
+        _log.error("keys.rejected", problems=errors.briefly())
+    except Exception:  # noqa: BLE001 - a broken file must not stop the server
+        _log.exception("keys.rejected")
+    finally:
+        late.cancel()
+    if ring is not None:
+        _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
+    return ring
+
+
+def _tell_late() -> None:
+    _log.error("keys.unread", reason="the disk does not answer")
 
 
 class KeyKeeper:
@@ -45,9 +84,7 @@ class KeyKeeper:
 
     def __init__(self, parts: Parts, key_file: KeyFile) -> None:
         self._parts = parts
-        self._watched = key_file
         self._edited = KeyFile(key_file.path.parent)
-        self._turn = asyncio.Lock()
 
     async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
         """Changes the key file and acts on it at once; in a thread, because it may wait for a lock.
@@ -61,23 +98,8 @@ class KeyKeeper:
             edited.update({each.key_id: made.get(each.key_id) for each in differences(ring, made)})
             return made
 
-        async with self._turn:
-            await beside(lambda: self._edited.edit(noted))
-            _look(self._parts, self._watched)
-
-
-def _look(parts: Parts, key_file: KeyFile) -> None:
-    """Looks at the key file and at the clock."""
-    ring = parts.ring
-    try:
-        if key_file.changed():
-            ring = key_file.load()
-            _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
-    except ConfigErrors as errors:
-        _log.error("keys.rejected", problems=errors.briefly())
-    except Exception:  # noqa: BLE001 - a broken file must not stop the server
-        _log.exception("keys.rejected")
-    apply_keys(parts, ring)
+        async with self._parts.keys_turn:
+            apply_keys(self._parts, await beside(lambda: self._edited.edit(noted)))
 
 
 def _note_others(parts: Parts, ring: KeyRing) -> None:
@@ -92,7 +114,11 @@ def _note_others(parts: Parts, ring: KeyRing) -> None:
 
 
 def apply_keys(parts: Parts, ring: KeyRing) -> None:
-    """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot."""
+    """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot.
+
+    Whoever brings other keys than those in use holds ``Parts.keys_turn`` from reading them, so that none
+    come back that were replaced meanwhile.
+    """
     now = datetime.now(UTC)
     _note_others(parts, ring)
     parts.ring = ring

@@ -22,6 +22,8 @@ class Life:
     """Lists to add to; entries are called in their order, those of ``on_stop`` in the reverse one.
 
     ``on_start`` is awaited before the server listens.  ``tasks`` are kept up while the server lives.
+    ``on_read`` is called with a new configuration, beside the loop, to read what that names; it returns what
+    puts this in use, which may not fail.
     ``on_reload`` is called with a new configuration; an entry that raises has changed nothing, and the whole
     reload is undone.  ``on_drain`` is called first thing when the server closes down, while every connection
     still works.  Neither may wait.
@@ -31,6 +33,7 @@ class Life:
 
     on_start: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    on_read: list[Callable[[Config], Callable[[], None]]] = field(default_factory=list)
     on_reload: list[Callable[[Config], None]] = field(default_factory=list)
     checks: dict[str, Callable[[], bool]] = field(default_factory=dict)
     on_drain: list[Callable[[], None]] = field(default_factory=list)
@@ -40,6 +43,14 @@ class Life:
         """Awaits what must be done before anybody is served."""
         for begin in self.on_start:
             await begin()
+
+    def read(self, new: Config) -> list[Callable[[], None]]:
+        """Has everything read that a new configuration names; returns what puts it in use.
+
+        Raises:
+            Exception: whatever a part raised that cannot use what it read.
+        """
+        return [read(new) for read in self.on_read]
 
     def reload(self, old: Config, new: Config) -> None:
         """Hands everybody the new configuration, or, should one fail, all of them the old one again.

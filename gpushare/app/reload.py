@@ -1,7 +1,7 @@
 """A changed configuration and changed keys, taken into use while the server runs.
 
-Called by: ``app.process``, on SIGHUP.  Rules: everything is read and checked before anything changes; then
-all of it changes in one step of the loop, or nothing does.
+Called by: ``app.process``, on SIGHUP.  Rules: everything is read and checked, beside the loop, before
+anything changes; then all of it changes in one step of the loop, or nothing does.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 
 from gpushare.app.keys import apply_keys
 from gpushare.app.life import Life
-from gpushare.core.changes import compare
+from gpushare.core.changes import Change, compare
 from gpushare.core.config import Config
 from gpushare.core.keys import KeyRing
 from gpushare.core.problems import ConfigErrors
@@ -83,10 +83,13 @@ class Reload:
             return  # nothing that could change would still matter
         self._announce.reloading()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                config, ring = await beside(self._read)
-            change = compare(parts.config, config)
+            async with asyncio.timeout(self._timeout_s), parts.keys_turn:
+                change, ring, uses = await beside(self._read_all)
+            # No turn of the loop from here on: nobody else brings keys in between.
             self._life.reload(parts.config, change.config)
+        except TimeoutError:
+            parts.config_rejected = True
+            _log.error("config.rejected", problems=(f"cannot be read within {self._timeout_s:g} s",))
         except ConfigErrors as errors:
             parts.config_rejected = True
             _log.error("config.rejected", problems=errors.briefly())
@@ -95,7 +98,15 @@ class Reload:
             _log.exception("config.rejected")
         else:
             parts.config_rejected = False
+            for use in uses:
+                use()
             apply_keys(parts, ring)
             _log.info("config.loaded", changed=change.changed, restart=change.kept)
         if not parts.closing:
             self._announce.serving()
+
+    def _read_all(self) -> tuple[Change, KeyRing, list[Callable[[], None]]]:
+        """Reads settings and keys, and what the settings name; in a thread of its own."""
+        config, ring = self._read()
+        change = compare(self._parts.config, config)
+        return change, ring, self._life.read(change.config)

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
 from gpushare.edge.files import KeyFile, read_secret
 from gpushare.edge.ollama import HttpOllama
-from gpushare.edge.tls import renew, server_context
+from gpushare.edge.tls import Certificate
 from gpushare.engine.examiner import Examiner
 from gpushare.web.connections import make_listener, tune_listener
 from gpushare.web.listening import ClientSite
@@ -156,8 +156,8 @@ async def running(
         await life.stop()
 
 
-def _tls(config: Config, life: Life) -> ssl.SSLContext | None:
-    """Returns the certificate to show, which is read again on reload; None where clients speak plain HTTP.
+def _tls(config: Config, life: Life) -> Callable[[], ssl.SSLContext] | None:
+    """Returns what gives the certificate to show, read again on reload; None where clients speak plain HTTP.
 
     Raises:
         ConfigErrors: it cannot be used.
@@ -165,9 +165,9 @@ def _tls(config: Config, life: Life) -> ssl.SSLContext | None:
     server = config.server
     if not server.tls_cert:
         return None
-    context = server_context(server.tls_cert, server.tls_key)
-    life.on_reload.append(lambda new: renew(context, new.server.tls_cert, new.server.tls_key))
-    return context
+    certificate = Certificate(server.tls_cert, server.tls_key)
+    life.on_read.append(lambda new: certificate.read(new.server.tls_cert, new.server.tls_key))
+    return lambda: certificate.context
 
 
 def _session_secret(config: Config, folder: Path) -> bytes | None:

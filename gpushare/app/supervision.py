@@ -61,5 +61,5 @@ class Supervision:
         """Returns what the server does, and what keeps it from doing what is on disk."""
         if self._server.parts.closing:
             return CLOSING
-        refused = " Settings or keys on disk have mistakes." if self._server.parts.config_rejected else ""
+        refused = " Settings or keys on disk cannot be used." if self._server.parts.config_rejected else ""
         return f"Serving on {self._server.url}.{refused}"

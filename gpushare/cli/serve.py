@@ -9,7 +9,7 @@ from gpushare.cli.terminal import ExitCode, Failure, note
 from gpushare.core.config import Config, warnings
 from gpushare.core.keys import KeyRing
 from gpushare.core.problems import ConfigErrors
-from gpushare.edge.files import StateInUse
+from gpushare.edge.files import KeyFile, StateInUse
 from gpushare.edge.systemd import take_notifier
 
 
@@ -65,4 +65,4 @@ def _read_again(setup: Setup, config_path: str | None, listen: str | None) -> tu
         ConfigErrors: either of them cannot be used.
     """
     found = read_setup(str(setup.path) if setup.path else config_path, listen=listen)
-    return found.config, setup.keys.load()
+    return found.config, KeyFile(setup.keys.path.parent).load()  # the watched one notes what it has seen

@@ -204,12 +204,17 @@ def _secret_in(path: Path, *, private: bool = True) -> bytes:
     return content
 
 
+_Stamp = tuple[int, int, int]
+"""Time, size and number of a file: what tells it from another one."""
+
+
 class KeyFile:
-    """``keys.toml`` in the state directory."""
+    """``keys.toml`` in the state directory; made without a look at the disk, and for one thread at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.toml"
-        self._seen = self._looked = self._stamp()
+        self._seen: _Stamp | None = None
+        self._looked: _Stamp | None = None
 
     def load(self) -> KeyRing:
         """Returns the keys; no file is no keys.
@@ -255,7 +260,7 @@ class KeyFile:
         finally:
             os.close(handle)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> _Stamp | None:
         try:
             found = self.path.stat()
         except OSError:

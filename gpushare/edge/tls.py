@@ -6,7 +6,9 @@ setting and the file.
 
 import ssl
 import stat
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from gpushare.core import certificate
@@ -31,14 +33,27 @@ def server_context(cert: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def renew(context: ssl.SSLContext, cert: str, key: str) -> None:
-    """Shows the certificate and key of these files to clients that connect from now on.
+class Certificate:
+    """The certificate that clients are shown, replaced whole.
 
-    Raises:
-        ConfigErrors: either cannot be used; the old ones stay.
+    Args:
+        cert: as ``server_context``, with what it raises.
+        key: likewise.
+
+    Attributes:
+        context: for clients that connect from now on.
     """
-    server_context(cert, key)  # a context that failed half-way would be left with neither
-    _load(context, cert, key)
+
+    def __init__(self, cert: str, key: str) -> None:
+        self.context = server_context(cert, key)
+
+    def read(self, cert: str, key: str) -> Callable[[], None]:
+        """Reads the certificate and key of these files, and returns what has them shown.
+
+        Raises:
+            ConfigErrors: either cannot be used.
+        """
+        return partial(setattr, self, "context", server_context(cert, key))
 
 
 def ends(cert: str) -> datetime | None:

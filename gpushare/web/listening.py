@@ -38,7 +38,7 @@ class ClientSite(web.SockSite):
         runner: serves what comes.
         listener: bound, not yet listening.
         backlog: as that of ``listen``.
-        tls: the certificate, for clients that speak TLS; changes to it act on the next connection.
+        tls: gives the certificate for the next connection, where clients speak TLS.
     """
 
     __slots__ = ("_arriving", "_clients", "_making", "_paused", "_tls")
@@ -49,7 +49,7 @@ class ClientSite(web.SockSite):
         listener: socket.socket,
         *,
         backlog: int = 128,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         super().__init__(runner, listener, backlog=backlog)
         self._clients = runner
@@ -113,7 +113,7 @@ class ClientSite(web.SockSite):
                 self._note_failure()
                 accepted.close()
                 return
-            making = self._shake_hands(accepted, place, self._tls)
+            making = self._shake_hands(accepted, place, self._tls())
         task = asyncio.get_running_loop().create_task(making)
         self._making.add(task)
         task.add_done_callback(self._making.discard)

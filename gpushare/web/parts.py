@@ -5,6 +5,7 @@ checked target and the key it carries, if any, under their own keys.  Nothing is
 reset between tests.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -61,6 +62,9 @@ class Parts:
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
     edited: dict[str, KeyRecord | None] = field(default_factory=dict)  # by the pages, not seen on disk yet
+    keys_turn: asyncio.Lock = field(
+        default_factory=asyncio.Lock
+    )  # held from reading keys until they are in use
     config_rejected: bool = False  # what is on disk has mistakes, so the settings and keys from before hold
     disk: Disk | None = None  # where what outlives the process is kept
     told: Told = field(default_factory=Told)  # the times of waiting calls

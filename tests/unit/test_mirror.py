@@ -8,7 +8,6 @@ UNIT = ROOT / "tests" / "unit"
 
 # Modules that only make sense together: a running gateway tests them.
 TOGETHER = {
-    "gpushare.app.keys": "integration/test_lifecycle.py",
     "gpushare.app.process": "integration/test_lifecycle.py",
     "gpushare.app.serving": "integration/test_lifecycle.py",
     "gpushare.web.callers": "integration/test_calls.py",

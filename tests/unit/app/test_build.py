@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import pytest
 from msgspec import Struct
 from msgspec import inspect as types
 from msgspec.structs import fields, replace
@@ -16,7 +17,7 @@ from gpushare.app.build import build_parts, connection_limits
 from gpushare.app.life import Life
 from gpushare.core import forms
 from gpushare.core.changes import compare
-from gpushare.core.config import Config
+from gpushare.core.config import Config, Server
 from gpushare.core.keys import KeyRing
 from gpushare.edge.ollama import HttpOllama
 from gpushare.web.connections import Connections
@@ -121,3 +122,16 @@ def test_a_reload_can_be_undone() -> None:
     life.reload(Config(), every_setting_changed(Config()))
     life.reload(Config(), Config())
     assert values((parts, life)) == old
+
+
+def test_a_reload_asks_nobody_for_the_machine_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that keeps silent would stop the loop; only what the settings add can change."""
+    parts, life = started(Config())
+    old = parts.own_names
+
+    def silent() -> str:
+        raise AssertionError("it was asked")
+
+    monkeypatch.setattr("socket.getfqdn", silent)
+    life.reload(Config(), Config(server=Server(allowed_hosts=("gpu.example",))))
+    assert parts.own_names == {*old, "gpu.example"}

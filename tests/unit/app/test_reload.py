@@ -17,7 +17,7 @@ from gpushare.core.problems import ConfigErrors, Problem
 from gpushare.edge.beside import NAME as BESIDE
 from gpushare.edge.ollama import HttpOllama
 from gpushare.web.parts import Parts
-from tests.harness import every_log_line
+from tests.harness import PATIENCE_S, every_log_line
 
 NEW = Config(queue=Queue(slots=3), server=Server(listen="127.0.0.1:1"))
 RING = KeyRing([KeyRecord(id="aaaaaa", name="alice", sha256="0" * 64)])
@@ -35,7 +35,11 @@ class Bench:
     reload: Reload = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reload = Reload(self.parts, self.life, self.read_now, self, timeout_s=0.05)
+        self.reload = self.reload_within(PATIENCE_S)
+
+    def reload_within(self, timeout_s: float) -> Reload:
+        """Returns a reload that gives the disk so long."""
+        return Reload(self.parts, self.life, self.read_now, self, timeout_s=timeout_s)
 
     def read_now(self) -> tuple[Config, KeyRing]:
         """Reads whatever a test has put there."""
@@ -121,14 +125,45 @@ async def test_a_file_system_that_hangs_is_given_up(bench: Bench) -> None:
         return NEW, RING
 
     bench.read = hang
-    await bench.reload.once()
+    await bench.reload_within(0.05).once()
     assert (bench.slots(), bench.parts.config_rejected) == (1, True)
+    assert bench.announced == ["reloading", "serving"]
+    assert bench.log == [
+        {"event": "config.rejected", "log_level": "error", "problems": ("cannot be read within 0.05 s",)}
+    ]
     (reading,) = [thread for thread in threading.enumerate() if thread.name == BESIDE]
     assert reading.daemon
+    bench.read = lambda: (NEW, RING)
+    await bench.reload.once()
+    assert (bench.slots(), bench.parts.config_rejected) == (3, False)
+    bench.parts.ring = KeyRing()
     answers.set()
     reading.join()
     await asyncio.sleep(0)
-    assert bench.slots() == 1
+    assert bench.parts.ring.records == ()
+
+
+async def test_what_settings_name_is_read_beside_the_loop(bench: Bench) -> None:
+    """It is put in use with everything else, or not at all."""
+    used: list[Config] = []
+    read_from: list[str] = []
+
+    def read(new: Config) -> Callable[[], None]:
+        read_from.append(threading.current_thread().name)
+        return lambda: used.append(new)
+
+    def fail(_new: Config) -> None:
+        assert not used
+        raise ZeroDivisionError
+
+    bench.life.on_read.append(read)
+    bench.life.on_reload.append(fail)
+    await bench.reload.once()
+    assert (used, bench.parts.config_rejected) == ([], True)
+    bench.life.on_reload.remove(fail)
+    await bench.reload.once()
+    assert used == [bench.parts.config]
+    assert read_from == [BESIDE, BESIDE]
 
 
 async def test_a_server_that_closes_down_reads_nothing(bench: Bench) -> None:

@@ -85,7 +85,7 @@ async def test_what_people_should_know_stays(bench: Bench) -> None:
     bench.parts.config_rejected = True
     bench.supervision.serving()
     mistakes = (await bench.heard()).removeprefix(b"READY=1\n")
-    assert b"mistakes" in mistakes
+    assert b"cannot be used" in mistakes
     watch = await watching(bench)
     assert (await bench.heard()) == b"WATCHDOG=1\n" + mistakes + b" 0 running, 0 waiting."
     bench.parts.slots.close()

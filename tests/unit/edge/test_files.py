@@ -130,6 +130,18 @@ def test_no_key_file_is_no_keys(key_file: KeyFile) -> None:
     assert not key_file.changed()
 
 
+def test_a_key_file_is_made_without_a_look_at_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is made nothing may wait; who uses it goes into another thread."""
+
+    def stat(_path: Path) -> os.stat_result:
+        raise AssertionError("looked")
+
+    monkeypatch.setattr(Path, "stat", stat)
+    KeyFile(tmp_path)
+
+
 def test_an_edit_is_private_and_holds_only_hashes(key_file: KeyFile) -> None:
     """The directory is 0700, the file 0600 with a comment on top, and what was written is read back."""
     add(key_file, 1)

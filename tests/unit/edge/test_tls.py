@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpushare.core.problems import ConfigErrors
-from gpushare.edge.tls import ends, renew, server_context
+from gpushare.edge.tls import Certificate as Shown
+from gpushare.edge.tls import ends, server_context
 from tests.certificates import Certificate, certificate, make_certificate
 
 __all__ = ["certificate"]
@@ -38,20 +39,21 @@ def shown(context: ssl.SSLContext, trusted: Certificate) -> bytes:
 
 
 def test_a_certificate_is_shown_and_renewed(certificate: Certificate, other: Certificate) -> None:
-    """One context shows the old one and then the new one."""
-    context = server_context(str(certificate.cert), str(certificate.key))
-    assert shown(context, certificate) == certificate.der
-    renew(context, str(other.cert), str(other.key))
-    assert shown(context, other) == other.der
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    """The new one is shown once it is put in use, not when it is read."""
+    server = Shown(str(certificate.cert), str(certificate.key))
+    use = server.read(str(other.cert), str(other.key))
+    assert shown(server.context, certificate) == certificate.der
+    use()
+    assert shown(server.context, other) == other.der
+    assert server.context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_renewal_that_fails_changes_nothing(certificate: Certificate, other: Certificate) -> None:
     """A key that does not fit is found before anything is exchanged."""
-    context = server_context(str(certificate.cert), str(certificate.key))
+    server = Shown(str(certificate.cert), str(certificate.key))
     with pytest.raises(ConfigErrors, match="is not the key of the certificate"):
-        renew(context, str(other.cert), str(certificate.key))
-    assert shown(context, certificate) == certificate.der
+        server.read(str(other.cert), str(certificate.key))
+    assert shown(server.context, certificate) == certificate.der
 
 
 def said(cert: Path, key: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gpushare.edge.tls import renew, server_context
+from gpushare.edge.tls import server_context
 from gpushare.web.connections import ConnectionLimits
 from gpushare.web.protocol import BACKLOG_HIGH_BYTES
 from gpushare.web.transport import ResponseSink
@@ -218,8 +218,7 @@ async def test_a_new_certificate_is_shown_from_the_next_connection_on(
     await secure.start()
     before = await secure.dial_securely(certificate.client())
     other = make_certificate(tmp_path, "other")
-    assert secure.tls is not None
-    renew(secure.tls, str(other.cert), str(other.key))
+    secure.tls = server_context(str(other.cert), str(other.key))
     after = await secure.dial_securely(other.client())
     assert (before.certificate, after.certificate) == (certificate.der, other.der)
     await before.send(get("/", "Connection: close"))

@@ -60,7 +60,12 @@ class Bench:
         await self._runner.setup()
         listener = make_listener("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
-        await ClientSite(self._runner, listener, tls=self.tls).start()
+        tls = None if self.tls is None else self._tls
+        await ClientSite(self._runner, listener, tls=tls).start()
+
+    def _tls(self) -> ssl.SSLContext:
+        assert self.tls is not None
+        return self.tls
 
     async def stop(self) -> None:
         for wire in self._wires:
