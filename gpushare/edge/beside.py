@@ -1,7 +1,8 @@
 """Work that may take its time, in a thread of its own that nobody waits for at the end.
 
-Called by: ``edge.store`` and whatever in ``app`` asks the disk or the machine.  Rules: a disk that hangs, or
-a file of a gigabyte that is read through, must not keep the process from ending; a pool's threads would.
+Called by: whatever in ``edge`` and ``app`` asks the disk, the machine or a name server.  Rules: a disk that
+hangs, or a file of a gigabyte that is read through, must not keep the process from ending; a pool's threads
+would.
 """
 
 import asyncio

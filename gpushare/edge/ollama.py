@@ -8,6 +8,7 @@ client's; answers are read up to a limit; every failure leaves as a ``GpushareEr
 import asyncio
 import errno
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,13 +16,17 @@ from typing import TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
 from gpushare.core.model import Outcome, ResidentModel
+from gpushare.edge.beside import beside
 
 PROBE_TIMEOUT_S = 2.0  # /api/ps can block on scheduler locks during unloads
 ANSWER_MAX_BYTES = 16 * 1024 * 1024  # a list of some thousand models
 CONNECT_TIMEOUT_S = 3.0
+LOOK_UPS = 4
+"""Look-ups of Ollama's name at once: a name server that keeps silent takes no more threads than that."""
 
 
 class _Model(msgspec.Struct):
@@ -124,7 +129,7 @@ class HttpOllama:
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                connector=aiohttp.TCPConnector(force_close=True, limit=0, resolver=_Names()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 headers={"User-Agent": "gpushare", "Accept-Encoding": "identity"},
@@ -132,6 +137,36 @@ class HttpOllama:
                 trust_env=False,
             )
         return self._session
+
+
+class _Names(AbstractResolver):
+    """Looks names up; not in the loop's own pool, whose threads the end of the process would wait for."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LOOK_UPS)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Returns the addresses of a host, in the order in which to try them; raises OSError."""
+        found = await beside(
+            lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM),
+            within=self._places,
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=kind,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Does nothing."""
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -11,7 +11,10 @@ Rules:
 """
 
 import asyncio
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +22,10 @@ import httptools
 
 from gpushare.core.errors import Fault
 from gpushare.core.model import Outcome, UpstreamRequest
+from gpushare.edge.beside import beside
+
+LOOK_UPS = 4
+"""Look-ups of Ollama's name at once: a name server that keeps silent takes no more threads than that."""
 
 HEAD_MAX_BYTES = 64 * 1024
 """Most bytes before the end of the headers, interim answers included; Ollama sends a few hundred."""
@@ -72,6 +79,8 @@ class HttpUpstream:
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
+        self._literal = _is_address(self._host)
+        self._looking_up = asyncio.Semaphore(LOOK_UPS)
         self._prefix = parts.path.rstrip("/")
         self._constants = (
             f"Host: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: gpushare\r\n"
@@ -91,11 +100,10 @@ class HttpUpstream:
         Raises:
             Fault: the dial failed or timed out; nothing was sent.
         """
-        loop = asyncio.get_running_loop()
         exchange = HttpExchange(self, head_only=request.method == "HEAD")
-        deadline = _DialDeadline(loop, self._connect_timeout)
+        deadline = _DialDeadline(asyncio.get_running_loop(), self._connect_timeout)
         try:
-            await loop.create_connection(lambda: exchange, self._host, self._port)
+            await self._dial(exchange)
         except asyncio.CancelledError:
             if not deadline.passed():
                 raise
@@ -108,12 +116,38 @@ class HttpUpstream:
         exchange.send(consumer, self._head(request), request.body, timeout_s=self._send_timeout)
         return exchange
 
+    async def _dial(self, exchange: "HttpExchange") -> None:
+        """Connects to the first address that takes the connection; raises OSError if none does."""
+        loop = asyncio.get_running_loop()
+        *others, last = [self._host] if self._literal else await self._addresses()
+        for host in others:
+            with suppress(OSError):
+                await loop.create_connection(lambda: exchange, host, self._port)
+                return
+        await loop.create_connection(lambda: exchange, last, self._port)
+
+    async def _addresses(self) -> list[str]:
+        """Looks Ollama's name up; not in the loop's own pool, whose threads the end would wait for."""
+        found = await beside(
+            lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM),
+            within=self._looking_up,
+        )
+        return [str(address[0]) for *_, address in found]
+
     def _head(self, request: UpstreamRequest) -> bytes:
         """Returns the request head: constants, and nothing of the client's but a form's boundary."""
         head = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n{self._constants}"
         if request.body or request.method == "POST":
             head += f"Content-Type: {request.content_type}\r\nContent-Length: {len(request.body)}\r\n"
         return f"{head}\r\n".encode("utf-8", "surrogateescape")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class _DialDeadline:

@@ -1,13 +1,17 @@
 """Ollama's small answers, against the simulated Ollama and its faults."""
 
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
-from gpushare.edge.ollama import HttpOllama
+from gpushare.edge.beside import NAME as BESIDE
+from gpushare.edge.ollama import LOOK_UPS, HttpOllama
 from gpushare.sim import Fault, FaultKind, Plan, SimOllama
 from tests.simulated import sim
 
@@ -97,6 +101,34 @@ async def test_silence_ends_at_the_deadline(sim: SimOllama, ollama: HttpOllama) 
     sim.next(Plan(fault=Fault(FaultKind.DEAF)))
     with pytest.raises(OllamaSilent):
         await ollama.get("/api/ps", timeout_s=0.05)
+
+
+async def test_a_name_is_looked_up(sim: SimOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its addresses are tried until one takes the connection."""
+    look_up = socket.getaddrinfo
+
+    def found(host: str, port: int, **how: Any) -> list[Any]:
+        assert host == "ollama.local"
+        return [*look_up("127.0.0.2", port, **how), *look_up("127.0.0.1", port, **how)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    client = HttpOllama(sim.url.replace("127.0.0.1", "ollama.local"))
+    assert await client.version() == "0.33.0"
+    await client.close()
+
+
+async def test_a_name_server_that_keeps_silent_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the question, nor the end of the process; and it takes a few threads at the most."""
+    answers = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_: (answers.wait(), [])[1])
+    client = HttpOllama("http://ollama.local")
+    for number in range(2 * LOOK_UPS):
+        with pytest.raises(OllamaSilent):
+            await client.get(f"/{number}", timeout_s=0.01)
+    await client.close()
+    waiting = [thread for thread in threading.enumerate() if thread.name == BESIDE]
+    assert 1 <= len(waiting) <= LOOK_UPS
+    answers.set()
 
 
 @pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.CLOSE, FaultKind.HTML, FaultKind.BADSTATUS])

@@ -3,14 +3,17 @@
 import asyncio
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
 from gpushare.core.errors import Fault
 from gpushare.core.model import Outcome, UpstreamRequest
-from gpushare.edge.upstream import HEAD_MAX_BYTES, HttpExchange, HttpUpstream
+from gpushare.edge.beside import NAME as BESIDE
+from gpushare.edge.upstream import HEAD_MAX_BYTES, LOOK_UPS, HttpExchange, HttpUpstream
 from tests.ports import free_port
 
 PATIENCE_S = 10.0
@@ -242,6 +245,38 @@ async def test_a_dial_that_hangs_ends_in_time() -> None:
             for filler in fillers:
                 filler.close()
     assert not caught.value.sent
+
+
+async def test_a_name_is_looked_up_for_every_dial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its addresses are tried one after the other; if none takes the connection, the last one tells why."""
+    async with ollama(answering(ANSWER)) as fake:
+        port = urlsplit(fake.url).port
+
+        def look_up(host: str, _port: int, **_: object) -> list[object]:
+            assert host == "ollama.test"
+            return [(0, 0, 0, "", (address, port)) for address in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        way, taker = upstream(f"http://ollama.test:{port}"), Taker()
+        addresses = ["127.0.0.2", "127.0.0.1"]
+        await way.open(post(), taker)
+        assert await taker.result() == (b"hello", "framed")
+        addresses = ["127.0.0.2"]
+        with pytest.raises(Fault, match="connection refused"):
+            await way.open(post(), Taker())
+
+
+async def test_a_name_server_that_keeps_silent_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the dial, nor the end of the process; and it takes a few threads at the most."""
+    answers = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_: (answers.wait(), [])[1])
+    way = upstream("http://ollama.test", connect_s=0.01)
+    for _ in range(2 * LOOK_UPS):
+        with pytest.raises(Fault, match="no connection in time"):
+            await way.open(post(), Taker())
+    waiting = [thread for thread in threading.enumerate() if thread.name == BESIDE]
+    assert 1 <= len(waiting) <= LOOK_UPS
+    answers.set()
 
 
 async def test_a_dial_can_be_cancelled() -> None:
