@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import aiohttp
 from gpushare.core.keys import KeyRecord, digest, new_key
 from gpushare.edge.files import KeyFile
 from gpushare.edge.store import NAME as LEDGER
+from gpushare.edge.store import READERS
 from gpushare.edge.store.schema import open_reader
 from gpushare.sim import Entry, State
 from tests.harness import Gate, chat
@@ -266,13 +268,24 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="g
 """Runs before ``SERVE`` in a process that is handed a listener, as a service manager would hand it over."""
 
 
+LEDGER_KEPT = 1 + READERS + 1
+"""Descriptors of the ledger that may stay open: the writer's, one of each reader there was at once, and that
+of an examination, which reads beside them."""
+LISTENING = "0A"
+
+
 @dataclass(slots=True)
 class Server:
-    """``gpushare serve``, whose memory, descriptors and processor time are its own."""
+    """``gpushare serve``, whose memory, descriptors and processor time are its own.
+
+    ``first`` is what it had open when it began to serve.
+    """
 
     process: asyncio.subprocess.Process
     keys: dict[str, str]
-    config: Path
+    state_dir: Path
+    config: Path = Path()
+    first: Counter[str] = field(default_factory=Counter)
     log: list[dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.time)
 
@@ -296,6 +309,19 @@ class Server:
     def descriptors(self) -> int:
         """Returns how many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - only the number matters
+
+    def opened(self) -> Counter[str]:
+        """Returns what its descriptors are: names of files, kinds of all else."""
+        folder = Path(f"/proc/{self.process.pid}")
+        tables = [(folder / "net" / name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+        rows = [line.split() for line in (*tables[0], *tables[1])]
+        connected = {f"socket:[{row[9]}]" for row in rows if row[3] != LISTENING}
+        found: Counter[str] = Counter()
+        for link in (folder / "fd").iterdir():
+            with suppress(OSError):  # it has been closed meanwhile
+                name = link.readlink().name
+                found["connection" if name in connected else name.partition(":")[0]] += 1
+        return found
 
     def processor_s(self) -> float:
         """Returns the processor time it has used, in seconds."""
@@ -331,7 +357,9 @@ class Server:
         names = ("slots_held", "waiting_requests", "running_requests", "body_bytes", "ledger_waiting_rows")
         left: dict[str, object] = {name: found[f"gpushare_{name}"] for name in names}
         left["lost"] = found["gpushare_slots_granted_total"] - found["gpushare_slots_released_total"]
-        with closing(open_reader(self.config.parent / "state" / LEDGER)) as connection:
+        kept = Counter({LEDGER: LEDGER_KEPT, "connection": int(found["gpushare_connections"]) - 1})
+        left["opened"] = self.opened() - self.first - kept
+        with closing(open_reader(self.state_dir / LEDGER)) as connection:
             (left["noted as running"],) = connection.execute("SELECT count(*) FROM running").fetchone()
             rows = dict(connection.execute("SELECT request_id, outcome FROM calls"))
             since = "SELECT request_id, outcome FROM calls WHERE ended_at >= ? AND outcome != 'lost_crash'"
@@ -431,11 +459,21 @@ async def served(
         pass_fds=() if listener is None else (listener.fileno(),),
         stderr=asyncio.subprocess.PIPE,
     )
+    async with watched(Server(process, keys, state, config)) as server:
+        yield server
+
+
+@asynccontextmanager
+async def watched(server: Server) -> AsyncIterator[Server]:
+    """Collects what a server logs for the block, checks that nothing is left if it still runs, ends it."""
+    process = server.process
     try:
-        server = Server(process, keys, config)
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read_log(server))
             await server.said("server.started")
+            await server.metrics()  # from its first connection on libuv keeps a descriptor in reserve
+            server.first = server.opened()
+            del server.first["connection"], server.first[LEDGER]
             yield server
             if process.returncode is None:
                 await server.rest()

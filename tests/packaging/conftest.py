@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import nothing_left
+
+__all__ = ["nothing_left"]
+
 ROOT = Path(__file__).parents[2]
 
 

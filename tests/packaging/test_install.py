@@ -1,20 +1,17 @@
 """Whichever way it is installed, the product finds its files and serves them."""
 
+import asyncio
 import json
 import re
-import signal
-import subprocess
-import time
-import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gpushare import __version__
+from tests.conformance.tools import Server, watched
 from tests.packaging.conftest import ROOT, Environment
-from tests.ports import free_port
 
 ASSETS = ("config.toml", "static", "systemd", "templates")
 PRINT_ASSETS = f"""
@@ -24,41 +21,22 @@ print(json.dumps({{name: str(asset(name)) for name in {ASSETS}}}))
 """
 
 
-def fetch(url: str) -> tuple[str, str]:
+def fetch(url: str, *, key: str = "") -> tuple[str, str]:
     """Returns the media type and the text of an answer."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
         return answer.headers.get_content_type(), answer.read().decode()
 
 
-@contextmanager
-def serving(environment: Environment, home: Path) -> Iterator[str]:
-    """Runs ``gpushare serve`` for a person without any files yet; yields its address."""
-    address = f"127.0.0.1:{free_port()}"
-    command = [environment.program("gpushare"), "serve", "--listen", address]
-    server = subprocess.Popen(command, cwd=home, env={"HOME": str(home)}, stderr=subprocess.PIPE, text=True)
-    try:
-        await_answer(server, f"http://{address}/healthz")
-        yield f"http://{address}"
-    finally:
-        server.send_signal(signal.SIGTERM)
-        _, log = server.communicate(timeout=30)
-    assert server.returncode == 0, log
-
-
-def await_answer(server: "subprocess.Popen[str]", url: str) -> None:
-    """Returns when the server answers.
-
-    Raises:
-        AssertionError: it ended instead.
-    """
-    while server.poll() is None:
-        try:
-            fetch(url)
-        except urllib.error.URLError:
-            time.sleep(0.05)  # between two looks: a process cannot be awaited for listening
-        else:
-            return
-    raise AssertionError(server.communicate()[1])
+@asynccontextmanager
+async def serving(state_dir: Path, *command: str, **env: str) -> AsyncIterator[Server]:
+    """Runs an installed ``gpushare serve`` for the block; it leaves nothing behind and ends well."""
+    process = await asyncio.create_subprocess_exec(*command, cwd="/", env=env, stderr=asyncio.subprocess.PIPE)
+    async with watched(Server(process, {}, state_dir)) as server:
+        yield server
+        await server.rest()
+        server.terminate()
+        assert await process.wait() == 0, server.log
 
 
 def test_the_shipped_files_are_found(form: str, installed: Environment) -> None:
@@ -74,9 +52,11 @@ def test_the_command_says_its_version(installed: Environment) -> None:
     assert installed.run("gpushare", "--version").strip() == f"gpushare {__version__}"
 
 
-def test_the_status_page_and_its_stylesheet_are_served(installed: Environment, tmp_path: Path) -> None:
+async def test_the_status_page_and_its_stylesheet_are_served(installed: Environment, tmp_path: Path) -> None:
     """The first page works with nothing configured, and looks as it should."""
-    with serving(installed, tmp_path) as url:
+    command = (installed.program("gpushare"), "serve", "--listen", "127.0.0.1:0")
+    async with serving(tmp_path / ".local/state/gpushare", *command, HOME=str(tmp_path)) as server:
+        url = server.url
         kind, page = fetch(f"{url}/status")
         assert kind == "text/html"
         sheet = re.search(r'<link[^>]*rel="stylesheet"[^>]*href="([^"]+)"', page)

@@ -1,4 +1,7 @@
-"""The conservation check of ``tests.harness`` runs after every test that runs a gateway in this process."""
+"""The conservation check runs after every test that runs a gateway, in this process or in one of its own.
+
+That of ``tests.harness`` is for the first, that of ``tests.conformance.tools`` for the second.
+"""
 
 import ast
 import asyncio
@@ -11,7 +14,9 @@ from tests.unit.source import ROOT
 
 TESTS = ROOT / "tests"
 HARNESS = TESTS / "harness.py"
+TOOLS = TESTS / "conformance" / "tools.py"
 RUNNERS = {"gate", "gateway", "running"}
+WATCHERS = {"served", "watched", "serving"}
 OTHERWISE = {"tools": "runs programs of others, which keep what they like"}
 
 
@@ -20,11 +25,16 @@ def files() -> list[Path]:
     return [path for path in sorted(TESTS.rglob("*.py")) if path != HARNESS]
 
 
+def taken(path: Path, *modules: str) -> set[str]:
+    """Returns what a file takes from modules, by default from any."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    found = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in found if not modules or node.module in modules for alias in node.names}
+
+
 def from_harness(path: Path) -> set[str]:
     """Returns what a file takes from the harness."""
-    nodes = ast.walk(ast.parse(path.read_text()))
-    found = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "tests.harness"]
-    return {alias.name for node in found for alias in node.names}
+    return taken(path, "tests.harness")
 
 
 def test_every_gateway_comes_from_the_harness() -> None:
@@ -36,6 +46,20 @@ def test_every_gateway_comes_from_the_harness() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"app.running", "serving.running"}
     ]
     assert callers == []
+
+
+def test_every_process_is_watched() -> None:
+    """Who runs ``gpushare serve`` has what looks at it in the end; unit tests run no process."""
+    starts = [
+        path
+        for path in files()
+        if path != TOOLS
+        and TESTS / "unit" not in path.parents
+        and any(
+            isinstance(n, ast.Constant) and n.value == "serve" for n in ast.walk(ast.parse(path.read_text()))
+        )
+    ]
+    assert [path.name for path in starts if not WATCHERS & taken(path)] == []
 
 
 SUITES = sorted({path.parent.name for path in TESTS.glob("*/test_*.py") if RUNNERS & from_harness(path)})
