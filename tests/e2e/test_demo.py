@@ -1,17 +1,28 @@
 """``gpushare demo`` as a person runs it."""
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gpushare import app
+from gpushare.cli import demo as command
+from gpushare.core.config import Config
+from gpushare.edge import logs
+from gpushare.edge.files import KeyFile
+from gpushare.sim import SimOllama
 from tests.demo import COMMAND, Demo, running_demo
+from tests.harness import Gate, every_log_line, until
 
 
 @pytest.fixture
@@ -78,3 +89,25 @@ def test_a_taken_port_is_said_in_a_sentence(demo: Demo) -> None:
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
     assert "gpushare demo --port 0" in second.stderr
+
+
+async def test_its_people_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is ended amid their calls, its gateway comes to rest as any other does."""
+    run, gates = app.running, []
+
+    @asynccontextmanager
+    async def watched(config: Config, key_file: KeyFile, **options: Any) -> AsyncIterator[app.Running]:
+        with every_log_line() as lines:
+            async with run(config, key_file, **options) as server:
+                gates.append(Gate(sim=SimOllama(), running=server, key_file=key_file, logs=lines))
+                yield server
+                await gates[0].rest()
+
+    monkeypatch.setattr(app, "running", watched)
+    monkeypatch.setattr(logs, "configure", lambda _: None)  # every line is looked at
+    async with asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(command._play(6, 0, real=None))  # noqa: SLF001 - the command but for its loop
+        await until(lambda: gates and gates[0].parts.stats.requests.total() and gates[0].parts.gateway.live)
+        os.kill(os.getpid(), signal.SIGINT)
+        await playing
+    assert [line for line in gates[0].logs if line["event"] == "request.done"]
