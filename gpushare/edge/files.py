@@ -204,8 +204,8 @@ def _secret_in(path: Path, *, private: bool = True) -> bytes:
     return content
 
 
-_Stamp = tuple[int, int, int]
-"""Time, size and number of a file: what tells it from another one."""
+_Stamp = tuple[int, int, int, int]
+"""When a file or its mode last changed, its size, number and mode: what tells it from another one."""
 
 
 class KeyFile:
@@ -265,7 +265,7 @@ class KeyFile:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
 
 
 class LoginFile:

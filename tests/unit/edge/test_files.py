@@ -161,6 +161,18 @@ def test_a_change_by_somebody_else_is_noticed(key_file: KeyFile) -> None:
     assert key_file.changed()
 
 
+def test_a_change_of_the_mode_is_noticed(key_file: KeyFile) -> None:
+    """A file that others might read is refused; once that is mended it counts, unchanged as it is."""
+    add(key_file, 1)
+    key_file.path.chmod(0o644)
+    assert key_file.changed()
+    with pytest.raises(ConfigErrors, match="others may read"):
+        key_file.load()
+    key_file.path.chmod(0o600)
+    assert key_file.changed()
+    assert key_file.load().records == (record(1),)
+
+
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("")], ids=["gone", "empty"])
 def test_a_file_that_is_saved_is_not_taken_for_none(
     key_file: KeyFile, spoil: Callable[[Path], object]
