@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -112,6 +113,27 @@ async def test_a_broken_file_changes_nothing(
         hang_up(server)
         assert (await server.said("config.loaded"))["changed"] == []
         assert (await client.ask("/api/chat", chat(), "bob"))[0] == 200
+
+
+async def test_settings_that_hang_are_given_up(tmp_path: Path) -> None:
+    """P21: nothing waits for them but a thread: not the answers, not the next reload, and not the end."""
+    async with streaming(tmp_path) as (server, client, entry, running):
+        before = server.config.read_text()
+        server.config.unlink()
+        os.mkfifo(server.config, 0o600)  # whoever opens it waits for a writer
+        hang_up(server)
+        assert (await client.ask("/api/tags", {}, "bob"))[0] == 405
+        line = await server.said("config.rejected")
+        assert line["problems"] == ["cannot be read within 5 s"]
+        fifo = server.config.rename(tmp_path / "fifo")
+        server.config.write_text(before)
+        hang_up(server)
+        await server.said("config.loaded")
+        entry.resume()
+        assert (await asyncio.shield(running))[2] == bytes(entry.answer)
+        server.terminate()
+        assert await server.process.wait() == 0
+        assert fifo.is_fifo()
 
 
 async def test_keys_with_mistakes_hold_back_the_settings(tmp_path: Path) -> None:

@@ -134,12 +134,11 @@ def test_a_key_file_is_made_without_a_look_at_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where it is made nothing may wait; who uses it goes into another thread."""
-
-    def stat(_path: Path) -> os.stat_result:
-        raise AssertionError("looked")
-
-    monkeypatch.setattr(Path, "stat", stat)
+    looked: list[Path] = []
+    monkeypatch.setattr(Path, "stat", looked.append)
     KeyFile(tmp_path)
+    monkeypatch.undo()
+    assert looked == []
 
 
 def test_an_edit_is_private_and_holds_only_hashes(key_file: KeyFile) -> None:
