@@ -91,11 +91,21 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
 
 def _is_the_journal(stream: TextIO) -> bool:
     """Whether systemd's journal reads the stream, as it says to whom it starts."""
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # no file, or a closed one
+    file = _number(stream)
+    if file is None:
         return False
+    found = os.fstat(file)
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _number(stream: TextIO) -> int | None:
+    """Returns the number of the open file behind a stream, None where there is none."""
+    try:
+        file = stream.fileno()
+        os.fstat(file)
+    except (OSError, ValueError):
+        return None
+    return file
 
 
 def _ranked(render: Processor) -> Processor:
@@ -104,9 +114,9 @@ def _ranked(render: Processor) -> Processor:
 
 
 def finish() -> None:
-    """Drops the lines that standard error still does not take, once the server has ended.
+    """Drops what others have written to standard error and it still does not take, once the server has ended.
 
-    Python would try them again when it exits, and turn a good end into exit status 120.
+    Python would try it again when it exits, and turn a good end into exit status 120.
     """
     try:
         sys.stderr.flush()
@@ -166,21 +176,40 @@ class _Writer:
     """Where lines go; no call may fail because of the log.
 
     A line that cannot be written, on a full disk or a closed terminal, is lost, and the next one that is
-    written says how many were.
+    written says how many were.  Files are written to without Python's buffers, which would keep such a line
+    and write it after all.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._encoding = stream.encoding or "utf-8"
+        self._is_file = _number(stream) is not None
         self._lost = 0
+        self._within_line = False  # a part of a line is out, the rest of which is lost
 
     def msg(self, line: str) -> None:
         """Writes a line."""
+        text = f"\n{line}\n" if self._within_line else f"{line}\n"
         try:
-            print(line, file=self._stream, flush=True)
+            if self._is_file:
+                self._put(text.encode(self._encoding, "backslashreplace"))
+            else:
+                print(text, end="", file=self._stream, flush=True)
         except (OSError, ValueError):  # a closed file is a ValueError
             self._lost += 1
         else:
             self._lost = 0
+
+    def _put(self, rest: bytes) -> None:
+        """Writes to the file; one on a full disk takes a part and no more.
+
+        Raises:
+            OSError, ValueError: the rest is lost.
+        """
+        while rest:
+            taken = os.write(self._stream.fileno(), rest)
+            self._within_line = not rest[:taken].endswith(b"\n")
+            rest = rest[taken:]
 
     debug = info = warning = error = critical = msg
 

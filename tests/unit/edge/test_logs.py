@@ -1,7 +1,9 @@
 import ast
+import errno
 import io
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +146,51 @@ def test_a_line_that_cannot_be_written_is_lost_and_counted() -> None:
     structlog.get_logger().info("server.draining")
     structlog.get_logger().info("server.stopped")
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (first["event"], first["lost_lines"]) == ("server.draining", 3)
+    assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Sets how many bytes files still take; None for any number."""
+    room: int | None = None
+    write = os.write
+
+    def put(file: int, data: bytes) -> int:
+        nonlocal room
+        if room is None:
+            return write(file, data)
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = write(file, data[:room])
+        room -= taken
+        return taken
+
+    def limit(new: int | None) -> None:
+        nonlocal room
+        room = new
+
+    monkeypatch.setattr(os, "write", put)
+    return limit
+
+
+def test_a_full_disk_leaves_half_a_line_and_the_next_one_whole(
+    full: Callable[[int | None], None], tmp_path: Path
+) -> None:
+    """P27: what is told to be lost is not written later, and nothing is glued to the half that was."""
+    path = tmp_path / "log"
+    with path.open("w") as out:
+        logs.configure(Log(format="json"), out)
+        full(20)
+        for _ in range(3):
+            structlog.get_logger().info("server.started")
+        assert path.stat().st_size == 20
+        full(None)
+        structlog.get_logger().info("server.draining")
+        structlog.get_logger().info("server.stopped")
+    half, *whole = path.read_text().splitlines()
+    first, second = (json.loads(line) for line in whole)
+    assert len(half) == 20
     assert (first["event"], first["lost_lines"]) == ("server.draining", 3)
     assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
 
