@@ -58,11 +58,11 @@ async def test_a_reload_is_told_from_its_begin_to_its_end(tmp_path: Path, manage
         await manager.heard("READY")
         hang_up(server)
         assert (await manager.heard("RELOADING"))["MONOTONIC_USEC"].isdecimal()
-        assert "mistakes" not in (await manager.heard("READY"))["STATUS"]
+        assert "cannot be used" not in (await manager.heard("READY"))["STATUS"]
         server.config.unlink()
         hang_up(server)
         await manager.heard("RELOADING")
-        assert "mistakes" in (await manager.heard("READY"))["STATUS"]
+        assert "cannot be used" in (await manager.heard("READY"))["STATUS"]
         server.terminate()
         assert (await manager.heard("STOPPING"))[
             "EXTEND_TIMEOUT_USEC"
