@@ -4,12 +4,15 @@ Called by: ``web.protocol`` for every connection; ``app`` makes the listener; me
 Rules: no HTTP here; a connection takes a ``Place`` when it opens and leaves it exactly once.
 """
 
+import asyncio
+import random
 import socket
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from gpushare.core.errors import AddressCrowded, Overloaded, spread_retry_s
 from gpushare.core.hosts import is_within
 
 DEAD_PEER_S = 30
@@ -18,6 +21,11 @@ KEEPALIVE_IDLE_S = 30
 KEEPALIVE_PROBE_S = 10
 KEEPALIVE_PROBES = 3
 """A silent dead peer is found after 30 s + 3 x 10 s; the system's own default is two hours."""
+DOOR_PLACES = 64
+"""So many refused connections may ask before they are told, and then read it; others are closed at once."""
+DOOR_S = 1.0
+"""How long a connection beyond the limits may take to ask: not every client reads an answer before that."""
+REFUSED_RETRY_S = 5.0
 SEND_BUFFER_BYTES = 64 * 1024
 """Kernel send buffer: with the default of megabytes a reader that has stopped is noticed far too late."""
 
@@ -50,10 +58,12 @@ class Connections:
     ``flood``, ``stalled``, ``handshake``.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, *, jitter: Callable[[], float] = random.random) -> None:
         self.set_limits(limits)
+        self._jitter = jitter
         self.open = 0
         self.anonymous = 0
+        self.at_door = 0
         self.events: Counter[str] = Counter()
         self._by_address: Counter[str] = Counter()
 
@@ -72,6 +82,20 @@ class Connections:
         self.anonymous += 1
         self._by_address[address] += 1
         return Place(self, address)
+
+    def refusal(self, address: str) -> Overloaded:
+        """Returns what a connection from ``address`` is told that found no place."""
+        retry_s = spread_retry_s(REFUSED_RETRY_S, self._jitter())
+        if self._reached(address) == "per_address":
+            return AddressCrowded(self.limits.per_address, retry_s)
+        return Overloaded("connections", retry_s)
+
+    def wait_at_door(self) -> "Door | None":
+        """Returns room for a refused connection to be told why, or None where too many are at the door."""
+        if self.at_door >= DOOR_PLACES:
+            return None
+        self.at_door += 1
+        return Door(self)
 
     def _reached(self, address: str) -> str | None:
         """Returns the name of the limit a new connection from ``address`` would pass."""
@@ -110,6 +134,30 @@ class Place:
             self.accept()
             self._home._leave(self._address)  # noqa: SLF001 - the two classes are one thing
             self._home = None
+
+
+class Door:
+    """Where one refused connection is told why; fits ``Place``, and counts for none of the limits."""
+
+    __slots__ = ("_home",)
+
+    def __init__(self, home: Connections) -> None:
+        self._home: Connections | None = home
+
+    def accept(self) -> None:
+        """No key is looked at here."""
+
+    def leave(self) -> None:
+        """The connection is gone.  Idempotent."""
+        if self._home is not None:
+            self._home.at_door -= 1
+            self._home = None
+
+
+def address_of(wire: asyncio.BaseTransport) -> str:
+    """Returns the peer's address; empty where there is none (a UNIX socket, a peer already gone)."""
+    peer = wire.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def make_listener(host: str, port: int) -> socket.socket:

@@ -25,12 +25,11 @@ from gpushare.core.errors import (
     GpushareError,
     Internal,
     MalformedRequest,
-    Overloaded,
     RequestTimeout,
 )
 from gpushare.core.model import Dialect
 from gpushare.web.answers import SERVER, Flow, raw_answer, refusal
-from gpushare.web.connections import Connections, Place
+from gpushare.web.connections import DOOR_S, Connections, Door, Place, address_of
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
@@ -65,6 +64,7 @@ class ClientConnection(RequestHandler):
         "_in_header",
         "_place",
         "_stall_timer",
+        "_turned_away",
         "_wire",
         "expects_100",
         "flow",
@@ -98,7 +98,8 @@ class ClientConnection(RequestHandler):
         self.reading: asyncio.Timeout | None = None  # the wait for the next piece of a body
         self.refusal: GpushareError | None = None  # why no more of a body is read
         self._connections = connections
-        self._place: Place | None = None
+        self._place: Place | Door | None = None
+        self._turned_away: GpushareError | None = None  # a limit was reached: what the first request is told
         self._wire: asyncio.Transport | None = None
         self._body: StreamReader | None = None  # of the newest request
         self._in_header = False  # a part of a header block has arrived
@@ -111,14 +112,18 @@ class ClientConnection(RequestHandler):
     # --- the life of the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes a place in the counts, or answers 503 and closes where none is left."""
+        """Takes a place in the counts; where none is left, the client is told so and the line closes."""
         wire = cast("asyncio.Transport", transport)
-        self._place = self._connections.enter(_address(wire))
+        address = address_of(wire)
+        self._place = self._connections.enter(address)
         if self._place is None:
-            self._force_close = True
-            wire.write(raw_answer(Overloaded("connections", 5.0)))
-            wire.close()
-            return
+            self._turned_away = self._connections.refusal(address)
+            self._place = self._connections.wait_at_door()
+            if self._place is None:
+                self._force_close = True
+                wire.write(raw_answer(self._turned_away))
+                wire.close()
+                return
         self._wire = wire
         wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)
         super().connection_made(transport)
@@ -200,18 +205,21 @@ class ClientConnection(RequestHandler):
 
     def _await_header(self) -> None:
         if self._header_timer is None:
-            limit_s = self._connections.limits.header_timeout_s
+            limit_s = DOOR_S if self._turned_away else self._connections.limits.header_timeout_s
             self._header_timer = self._loop.call_later(limit_s, self._header_is_late)
 
     def _header_is_late(self) -> None:
-        """Answers 408 to half a header block and closes; a request in progress comes first."""
+        """Answers 408 to half a header block, 503 at the door, and closes; a running request comes first."""
         self._header_timer = None
         if self._waiter is None:
             self._await_header()
             return
-        self._connections.events["header_timeout"] += 1
-        if self._in_header and self._wire is not None:
-            self._wire.write(raw_answer(RequestTimeout(self._connections.limits.header_timeout_s, "header")))
+        refusal = self._turned_away
+        if refusal is None:
+            self._connections.events["header_timeout"] += 1
+            refusal = RequestTimeout(self._connections.limits.header_timeout_s, "header")
+        if self._wire is not None and (self._in_header or self._turned_away):
+            self._wire.write(raw_answer(refusal))
         self.force_close()
 
     def _is_waiting(self) -> bool:
@@ -298,12 +306,15 @@ class ClientConnection(RequestHandler):
         """Returns the request, checked for what the parser lets through.
 
         Raises:
+            Overloaded: there was no place for the connection.
             MalformedRequest: a target or a transfer coding that could be read in two ways.
             ExpectationFailed: an expectation other than 100-continue.
         """
         self.flow = None
         self._behind = 0
         self.expects_100 = False
+        if self._turned_away is not None:
+            raise self._turned_away
         _check_head(request)
         expected = request.headers.get(hdrs.EXPECT)
         if expected is None or request.version < HttpVersion11:
@@ -387,9 +398,3 @@ def _check_head(request: web.Request) -> None:
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
         raise MalformedRequest("transfer coding")
-
-
-def _address(wire: asyncio.Transport) -> str:
-    """Returns the peer's address; empty where there is none (a UNIX socket, a peer already gone)."""
-    peer = wire.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) else ""

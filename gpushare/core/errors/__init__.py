@@ -18,6 +18,7 @@ from gpushare.core.errors.ollama import (
     Restarting,
 )
 from gpushare.core.errors.queue import (
+    AddressCrowded,
     Draining,
     LedgerUnavailable,
     Overloaded,
@@ -66,6 +67,7 @@ from gpushare.core.errors.request import (
 
 __all__ = [
     "RETRY_AFTER_MAX_S",
+    "AddressCrowded",
     "BadJson",
     "BadQuery",
     "BodyTooLarge",

@@ -115,6 +115,17 @@ class Overloaded(Unavailable):
         )
 
 
+class AddressCrowded(Overloaded):
+    """503: one address has as many connections open as it may have."""
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        Unavailable.__init__(
+            self,
+            f"Your address has {limit} connections open, and may have no more. {again_text(retry_after_s)}",
+            retry_after_s=retry_after_s,
+        )
+
+
 class LedgerUnavailable(Unavailable):
     """503: the figures of the past cannot be read now; calls are served all the same."""
 

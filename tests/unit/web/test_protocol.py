@@ -9,7 +9,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 
 from gpushare.core.errors import GpushareError
-from gpushare.web.connections import ConnectionLimits
+from gpushare.web.connections import DOOR_PLACES, ConnectionLimits
 from gpushare.web.protocol import BACKLOG_HIGH_BYTES, BEHIND_BYTES
 from gpushare.web.transport import ResponseSink, key_accepted, read_body
 from tests.unit.web.wire import HANG_S, Bench, Handler, Wire, echo, get, post, statuses
@@ -477,6 +477,46 @@ async def test_limit_is_503(bench: Bench, limits: ConnectionLimits, event: str) 
         wire.close()
     await bench.gone()
     assert statuses(await bench.ask(get("/", "Connection: close"))) == [200]
+
+
+@pytest.mark.parametrize(
+    ("target", "shape"), [("/api/chat", rb'{"error":"[^{]'), ("/v1/models", rb'{"error":{"message":"')]
+)
+async def test_who_is_refused_gets_to_read_it(bench: Bench, target: str, shape: bytes) -> None:
+    """P17: a client that sends its whole request first is answered all the same, in its own dialect."""
+    bench.limits = ConnectionLimits(total=1)
+    await bench.start()
+    kept = await bench.dial()
+    wire = await bench.dial()
+    await wire.send(post(b"x" * 2_000_000, target=target))
+    answer = await wire.rest()
+    assert statuses(answer) == [503]
+    assert re.search(shape, answer)
+    assert not bench.seen
+    kept.close()
+    await bench.gone()
+    assert bench.connections.at_door == 0
+
+
+async def test_an_address_is_told_of_its_own_limit(bench: Bench) -> None:
+    """Nobody is told that the server is full when it is the address that has too many connections."""
+    bench.limits = ConnectionLimits(per_address=1)
+    await bench.start()
+    await bench.dial()
+    assert b"Your address has 1 connections open, and may have no more." in await bench.ask(get())
+
+
+async def test_few_wait_at_the_door(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P8: refused connections are told at once where many of them have not asked yet."""
+    monkeypatch.setattr("gpushare.web.protocol.DOOR_S", 10 * HANG_S)
+    bench.limits = ConnectionLimits(total=1)
+    await bench.start()
+    await bench.dial()
+    silent = [await bench.dial() for _ in range(DOOR_PLACES)]
+    assert statuses(await (await bench.dial()).rest()) == [503]
+    assert bench.connections.at_door == DOOR_PLACES
+    await silent[0].send(get())
+    assert statuses(await silent[0].rest()) == [503]
 
 
 async def test_key_frees_anonymous_place(bench: Bench) -> None:
