@@ -349,6 +349,7 @@ class Gateway:
 
     def _note_departure(self, live: LiveCall) -> None:
         """The client left; what was already answered stays answered."""
+        live.delivered = False
         if live.relay is not None and live.outcome is not None:
             self._note_end(live, live.relay.summary())
         elif live.phase is Phase.REQUEST:

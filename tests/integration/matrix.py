@@ -80,7 +80,7 @@ def _record(outcome: str) -> Code:
 CODES = {
     "ok": Code(client=Client.WHOLE, outcome="ok"),
     "G0": Code(client=Client.NOTHING),
-    "GQ": Code(client=Client.NOTHING, outcome="client_gone_queued"),
+    "GQ": Code(client=Client.NOTHING, outcome="client_gone_queued", delivered=False),
     "GR": Code(client=Client.NOTHING, outcome="client_gone_running", delivered=False),
     "GF": Code(client=Client.NOTHING, outcome="ok", delivered=False),
     "B8": _error(408, closes=True),

@@ -376,6 +376,7 @@ async def test_a_client_that_leaves_is_told_by_its_phase(leave_at: Phase, outcom
     await asyncio.gather(leaving, return_exceptions=True)
     assert desk.records[0].outcome is outcome
     assert desk.records[0].phase is leave_at
+    assert not desk.records[0].delivered
     second.cancel()
     first.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
