@@ -240,13 +240,17 @@ class KeyFile:
         """Replaces the keys by what ``change`` makes of them, and returns them.
 
         Raises:
-            ConfigErrors: as ``load``; nothing was changed then, nor when ``change`` raises.
+            ConfigErrors: as ``load``, or it cannot be written; nothing was changed then, nor when ``change``
+                raises.
         """
         make_private_dir(self.path.parent)
-        with self._lock():
-            text = KEYS_HEADER + tomli_w.dumps(change(self.load()).tables())
-            ring = parse_keys(text, source=str(self.path))  # never write what would be refused on reading
-            write_text(self.path, text)
+        try:
+            with self._lock():
+                text = KEYS_HEADER + tomli_w.dumps(change(self.load()).tables())
+                ring = parse_keys(text, source=str(self.path))  # never write what would be refused on reading
+                write_text(self.path, text)
+        except OSError as error:
+            raise unusable(self.path, f"cannot be written ({error.strerror})") from error
         return ring
 
     @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -190,6 +191,21 @@ def test_a_file_that_is_saved_is_not_taken_for_none(
     assert [key_file.changed(), key_file.changed()] == [False, True]
     assert key_file.load().records == ()
     assert not key_file.changed()
+
+
+def test_an_edit_on_a_full_disk_changes_nothing_and_says_why(
+    key_file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who makes a key then reads what to do something about, and every other key stays good."""
+    add(key_file, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("gpushare.edge.files.write_text", full)
+    with pytest.raises(ConfigErrors, match="cannot be written \\(No space left on device\\)"):
+        add(key_file, 2)
+    assert key_file.load().records == (record(1),)
 
 
 def test_an_edit_that_fails_changes_nothing(key_file: KeyFile) -> None:
