@@ -105,7 +105,7 @@ async def _serve(config: Config, key_file: KeyFile, read: Read) -> None:
             tasks.create_task(keep_up(supervision.watch)),
         ]
         await signals.stop.wait()
-        _log.info("server.draining", running=len(server.parts.gateway.live))
+        _log.info("server.draining", running=server.parts.gateway.running())
         grace_s = server.parts.config.server.shutdown_grace
         supervision.closing_down(grace_s)
         await server.drain(grace_s, hurry=signals.hurry)

@@ -172,6 +172,10 @@ class Gateway:
             self.slots.withdraw(request_id, live.cancelled)
         return True
 
+    def running(self) -> int:
+        """Returns how many calls are under way and do not wait for a slot."""
+        return sum(live.phase is not Phase.QUEUE for live in self.live.values())
+
     # --- the steps -------------------------------------------------------------------------------------
 
     def _begin(self, call: Call, who: Principal, *, request_id: str, tool: str) -> LiveCall:

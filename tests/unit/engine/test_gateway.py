@@ -371,6 +371,7 @@ async def test_a_client_that_leaves_is_told_by_its_phase(leave_at: Phase, outcom
     second = asyncio.ensure_future(desk.handle(generate(), request_id="r_1"))
     while "r_1" not in desk.gateway.live or desk.gateway.live["r_1"].phase is Phase.REQUEST:
         await asyncio.sleep(0)
+    assert desk.gateway.running() == 1
     leaving = second if leave_at is Phase.QUEUE else first
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
