@@ -8,13 +8,14 @@ done in time is dropped.
 
 import asyncio
 import errno
-import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
+import structlog
 from aiohttp import web
 
 from gpushare.web.connections import Connections, Place
@@ -28,7 +29,10 @@ LAST_HANDSHAKES_S = 1.0
 """How long handshakes go on when no more connections are taken."""
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-_log = logging.getLogger("gpushare.connections")
+TELL_S = 60.0
+"""The log says at most so often that there is none."""
+
+_log = structlog.get_logger()
 
 
 class ClientSite(web.SockSite):
@@ -41,7 +45,7 @@ class ClientSite(web.SockSite):
         tls: gives the certificate for the next connection, where clients speak TLS.
     """
 
-    __slots__ = ("_arriving", "_clients", "_making", "_paused", "_tls")
+    __slots__ = ("_arriving", "_clients", "_making", "_paused", "_tell_from", "_tls")
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class ClientSite(web.SockSite):
         self._arriving = Connections(runner.connections.limits)  # a handshake is not among the open ones yet
         self._making: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
+        self._tell_from = 0.0  # when the log may say again that nobody is taken
 
     async def start(self) -> None:
         """Listens."""
@@ -90,16 +95,18 @@ class ClientSite(web.SockSite):
                 return
             except OSError as error:
                 if error.errno in OUT_OF_RESOURCES:
-                    self._wait_for_resources()
+                    self._wait_for_resources(error.errno)
                     return
                 continue  # this one has gone already
             accepted.setblocking(False)
             self._take(accepted, str(peer[0]))
 
-    def _wait_for_resources(self) -> None:
-        """Leaves new connections in the kernel for a while; the log says so at most once a second."""
-        _log.error("no descriptor is left for new connections")
+    def _wait_for_resources(self, missing: int) -> None:
+        """Leaves new connections in the kernel for a while."""
         loop = asyncio.get_running_loop()
+        if loop.time() >= self._tell_from:
+            self._tell_from = loop.time() + TELL_S
+            _log.error("listen.paused", reason=os.strerror(missing))
         loop.remove_reader(self._sock)
         self._paused = loop.call_later(NO_DESCRIPTOR_S, self._resume)
 

@@ -218,14 +218,14 @@ async def test_without_descriptors_new_connections_wait(tmp_path: Path) -> None:
             silent = [await stack.enter_async_context(dial(server.port)) for _ in range(20)]
             waiting = await stack.enter_async_context(dial(server.port))
             await waiting.send(head("GET", "/healthz", "Connection: close"))
-            await server.said("library.reported")
+            assert (await server.said("listen.paused"))["reason"] == "Too many open files"
             entry.resume()
             assert (await asyncio.shield(running))[2] == bytes(entry.answer)
             for wire in silent:
                 wire.close()
             assert statuses(await waiting.rest()) == [200]
         assert (await client.ask("/api/chat", chat(), "bob"))[0] == 200
-        reports = [line for line in server.log if line["event"] == "library.reported"]
+        reports = [line for line in server.log if line["event"] in ("listen.paused", "library.reported")]
         assert len(reports) <= 5
         server.terminate()
         assert await server.process.wait() == 0
