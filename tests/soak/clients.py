@@ -67,7 +67,8 @@ class Crowd:
         """Does one thing after the other, for ever."""
         names, weights = list(ACTIONS), [weight for _, weight in ACTIONS.values()]
         while True:
-            await self._open.wait()
+            while not self._open.is_set():  # it may be shut again by the time that a client is woken
+                await self._open.wait()
             (name,) = self.chance.choices(names, weights)
             self.active += 1
             try:

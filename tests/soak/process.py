@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpushare.edge.store import READERS
-from tests.conformance.tools import ROOT, Server, environment, served
+from gpushare.edge.store import NAME as LEDGER
+from tests.conformance.tools import LEDGER_KEPT, ROOT, Server, environment, served
 from tests.ports import free_port
 from tests.soak.books import Journal, Life
 
@@ -25,9 +25,6 @@ def tell(*_):
 signal.signal(signal.SIGUSR2, tell)
 """
 """Runs in the gateway before the server: nobody outside can see its tasks."""
-LEDGER_KEPT = 1 + READERS + 1
-"""Descriptors of the ledger that may stay open: the writer's, one of each reader there was at once, and that
-of an examination, which reads beside them."""
 PATIENCE_S = 30.0
 """Longest wait for rest; only a fault makes it so long."""
 
@@ -222,19 +219,10 @@ class Gateway:
 
     def _opened(self) -> Counter[str]:
         """Returns what its descriptors are, but for those of the ledger that may stay open."""
-        found = Counter(_target(link) for link in Path(f"/proc/{self.running.process.pid}/fd").iterdir())
-        found["ledger.db"] -= min(found["ledger.db"], LEDGER_KEPT)
-        return found
+        return self.running.opened() - Counter({LEDGER: LEDGER_KEPT})
 
     def _threads(self) -> int:
         text = Path(f"/proc/{self.running.process.pid}/status").read_text()
         found = re.search(r"Threads:\s+(\d+)", text)
         assert found is not None
         return int(found[1])
-
-
-def _target(link: Path) -> str:
-    try:
-        return link.readlink().name.partition(":")[0]  # sockets and pipes have numbers behind it
-    except OSError:
-        return ""  # it has been closed meanwhile
