@@ -11,6 +11,7 @@ whole requests into their messages, so of theirs only the place of the call is k
 import logging
 import os
 import re
+import select
 import sys
 import time
 from collections.abc import Callable, MutableMapping
@@ -45,6 +46,8 @@ FIELDS = frozenset(
 RANKS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # the journal's priorities
 _TEXT_MAX = 400
 _FRAMES = 4
+PATIENCE_MS = 20
+"""How long a line waits, once, for who reads the log; nothing else happens in the process meanwhile."""
 _CAUSE_INTERVAL_S = 1.0
 _CAUSE_LIMIT = 200
 _KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
@@ -175,9 +178,9 @@ def _enabled(level: int) -> bool:
 class _Writer:
     """Where lines go; no call may fail because of the log.
 
-    A line that cannot be written, on a full disk or a closed terminal, is lost, and the next one that is
-    written says how many were.  Files are written to without Python's buffers, which would keep such a line
-    and write it after all.
+    A line that cannot be written, on a full disk, to a closed terminal or a reader that does not read, is
+    lost, and the next one that is written says how many were.  Files are written to without Python's
+    buffers, which would keep such a line and write it after all.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -206,8 +209,13 @@ class _Writer:
         Raises:
             OSError, ValueError: the rest is lost.
         """
+        file = self._stream.fileno()
+        ready = select.poll()
+        ready.register(file, select.POLLOUT)
         while rest:
-            taken = os.write(self._stream.fileno(), rest)
+            if not ready.poll(0 if self._lost else PATIENCE_MS):
+                raise BlockingIOError
+            taken = os.write(file, rest[: select.PIPE_BUF])  # so much a pipe takes without waiting
             self._within_line = not rest[:taken].endswith(b"\n")
             rest = rest[taken:]
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from gpushare.edge import logs
 from tests.unit import records
 
 REPOSITORY = Path(__file__).parents[3]
+MANY = 1000
+"""More lines than a pipe holds."""
+HANG_S = 60.0
 CANARY = "canary-5b1f-prompt"
 KEY = "gs_7f3a2c_V8kQzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
 
@@ -193,6 +197,28 @@ def test_a_full_disk_leaves_half_a_line_and_the_next_one_whole(
     assert len(half) == 20
     assert (first["event"], first["lost_lines"]) == ("server.draining", 3)
     assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
+
+
+def test_a_reader_that_does_not_read_stops_nothing() -> None:
+    """P27: where the log goes into a pipe that nobody empties, lines are lost, and the server goes on."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as out, os.fdopen(reading, "rb") as reader:
+        os.set_blocking(reading, False)
+        logs.configure(Log(format="json"), out)
+        writer = threading.Thread(target=_log_much, daemon=True)  # it would wait for ever
+        writer.start()
+        writer.join(HANG_S)
+        stuck = writer.is_alive()
+        before = reader.read()
+        assert not stuck
+        structlog.get_logger().info("server.stopped")
+        *_, last = reader.read().splitlines()
+    assert json.loads(last)["lost_lines"] + before.count(b"\n") >= MANY
+
+
+def _log_much() -> None:
+    for _ in range(MANY):
+        structlog.get_logger().info("server.started", address="x" * 300)
 
 
 def test_exceptions_leave_their_class_and_place_only(stream: io.StringIO, lines: Lines) -> None:
