@@ -27,6 +27,11 @@ OLLAMA_DOWN = Notice(
     level="bad",
     text="Ollama does not answer. Requests are turned away until it is back.",
 )
+OLLAMA_SILENT = Notice(
+    code="ollama-down",
+    level="bad",
+    text="Ollama does not answer. Requests are tried all the same; they may wait or fail.",
+)
 DRAINING = Notice(
     code="draining",
     level="bad",
@@ -98,7 +103,7 @@ def notices(picture: Picture, *, admin: bool) -> tuple[Notice, ...]:
 def _found(picture: Picture, *, admin: bool) -> Iterator[Notice]:
     ollama = picture.ollama
     if ollama.since is not None and (not ollama.up or ollama.breaker is Door.OPEN):
-        yield OLLAMA_DOWN
+        yield OLLAMA_DOWN if ollama.breaker is Door.OPEN else OLLAMA_SILENT
     if picture.draining:
         yield DRAINING
     if picture.queue.paused_since is not None:

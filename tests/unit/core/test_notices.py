@@ -61,6 +61,16 @@ def test_at_most_three_notices_gravest_first() -> None:
     assert [notice.code for notice in notices(wrong, admin=True)] == ["ollama-down", "draining", "paused"]
 
 
+@pytest.mark.parametrize(
+    ("door", "told"),
+    [(Door.OPEN, "are turned away"), (Door.HALF_OPEN, "are tried"), (Door.CLOSED, "are tried")],
+)
+def test_requests_are_turned_away_only_where_the_door_is_shut(door: Door, told: str) -> None:
+    """A question that Ollama leaves unanswered stops no call: the breaker does."""
+    (notice,) = notices(replace(PICTURE, ollama=OllamaView(since=NOW - 9, breaker=door)), admin=False)
+    assert told in notice.text
+
+
 def test_that_everything_is_invented_is_always_said() -> None:
     """However much is wrong: who takes a demo for a real server is misled about everything else."""
     wrong = replace(
