@@ -241,7 +241,7 @@ class RandomSystem:
             return  # may have had a quantum with the grant
         had = flow.deficit + lease.est
         limit = 2 * self.stay * lease.backend.slots
-        self.expect(had > 0 or (may_go_first and had / flow.weight > -limit), 20)
+        self.expect(had > -SLACK or (may_go_first and had / flow.weight > -limit), 20)
 
     def judge(self) -> None:
         """Looks at everything that can be seen at rest."""

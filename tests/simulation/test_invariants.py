@@ -8,7 +8,7 @@ never refused because the whole queue is full) is the engine's.
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.oracle import RULES, RandomSystem
@@ -27,6 +27,7 @@ def test_invariant(rule: int, seed: int) -> None:
 @pytest.mark.parametrize("clock", ["still", "jumps"])
 @settings(max_examples=30, deadline=None)
 @given(seed=SYSTEMS)
+@example(56096)  # a flow goes by a credit of 1e-17 s, of which its charge leaves nothing
 def test_invariant_28_no_rule_depends_on_a_well_behaved_clock(clock: str, seed: int) -> None:
     """A clock that stands still or jumps forward breaks none of the rules."""
     assert RandomSystem(seed, clock=clock).run(150) == Counter()
