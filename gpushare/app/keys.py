@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gpushare.core.errors import KeyRevoked
+from gpushare.core.errors import KeyRevoked, KeysUnwritable
 from gpushare.core.keys import KeyRing
 from gpushare.core.keys.differing import differences
 from gpushare.core.model import Principal
@@ -89,38 +89,43 @@ class KeyKeeper:
     async def edit(self, change: Callable[[KeyRing], KeyRing]) -> None:
         """Changes the key file and acts on it at once; in a thread, because it may wait for a lock.
 
-        One after the other: two changes of one key, seen as one, would pass for somebody else's.
-        """
-        edited = self._parts.edited
+        What others have done to the file meanwhile comes with it, and is theirs.
 
-        def noted(ring: KeyRing) -> KeyRing:
-            made = change(ring)
-            edited.update({each.key_id: made.get(each.key_id) for each in differences(ring, made)})
-            return made
+        Raises:
+            KeysUnwritable: the file cannot be used or written; nothing was changed.
+        """
+        found = self._parts.ring
+
+        def noting(ring: KeyRing) -> KeyRing:
+            nonlocal found
+            found = ring
+            return change(ring)
 
         async with self._parts.keys_turn:
-            apply_keys(self._parts, await beside(lambda: self._edited.edit(noted)))
+            try:
+                ring = await beside(lambda: self._edited.edit(noting))
+            except ConfigErrors as errors:
+                _log.error("keys.unwritten", problems=errors.briefly())
+                raise KeysUnwritable from errors
+            apply_keys(self._parts, found)
+            apply_keys(self._parts, ring, by_others=False)
 
 
-def _note_others(parts: Parts, ring: KeyRing) -> None:
-    """Notes which keys are not as they were, but for what the pages have changed."""
-    if ring is parts.ring:
-        return
-    for each in differences(parts.ring, ring):
-        if each.key_id in parts.edited and parts.edited[each.key_id] == ring.get(each.key_id):
-            del parts.edited[each.key_id]
-        else:
-            parts.ledger.note_action(ON_THE_SERVER, each.what, each.key_id, each.detail)
-
-
-def apply_keys(parts: Parts, ring: KeyRing) -> None:
+def apply_keys(parts: Parts, ring: KeyRing, *, by_others: bool = True) -> None:
     """Gives everybody the terms of now: calls of ended keys leave the queue, or by setting their slot.
 
     Whoever brings other keys than those in use holds ``Parts.keys_turn`` from reading them, so that none
     come back that were replaced meanwhile.
+
+    Args:
+        parts: where they are used.
+        ring: the keys.
+        by_others: what is new was done past the pages; it is noted.
     """
     now = datetime.now(UTC)
-    _note_others(parts, ring)
+    if by_others and ring is not parts.ring:
+        for each in differences(parts.ring, ring):
+            parts.ledger.note_action(ON_THE_SERVER, each.what, each.key_id, each.detail)
     parts.ring = ring
     parts.slots.set_people(parts.ring.owners(now))
 

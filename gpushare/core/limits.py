@@ -7,7 +7,7 @@ Rules: each table is bounded, because what fills it comes from strangers; time i
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, TooManyBadKeys, spread_retry_s
+from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, PersonCrowded, TooManyBadKeys, spread_retry_s
 
 WRONG_KEYS_PER_WINDOW = 20  # per address; a person who mistypes needs fewer, a guesser is stopped
 WRONG_LOGINS_PER_WINDOW = 10  # the same for the page on which a person types a key
@@ -82,14 +82,16 @@ class BodyShare:
         """Reserves ``count`` bytes more.
 
         Raises:
-            Overloaded: the budget, or this owner's half of it, would be exceeded.
+            Overloaded: the budget would be exceeded.
+            PersonCrowded: this owner's half of it would be.
         """
         budget = self._budget
         mine = budget.by_owner.get(self._owner, 0) + count
         total = budget.held_bytes + count
-        if total > budget.total_bytes or mine > budget.total_bytes // 2:
-            retry_after_s = spread_retry_s(BODY_RETRY_S, budget.jitter())
-            raise Overloaded("memory for request bodies", retry_after_s=retry_after_s)
+        if total > budget.total_bytes:
+            raise Overloaded("memory for request bodies", spread_retry_s(BODY_RETRY_S, budget.jitter()))
+        if mine > budget.total_bytes // 2:
+            raise PersonCrowded(spread_retry_s(BODY_RETRY_S, budget.jitter()))
         budget.by_owner[self._owner] = mine
         budget.held_bytes = total
         self._held += count

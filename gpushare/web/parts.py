@@ -17,7 +17,7 @@ from aiohttp import web
 from gpushare.core.config import Config
 from gpushare.core.dialects import Target
 from gpushare.core.doctor.facts import Disk
-from gpushare.core.keys import KeyRecord, KeyRing
+from gpushare.core.keys import KeyRing
 from gpushare.core.limits import WRONG_LOGINS_PER_WINDOW, BodyBudget, WrongKeys
 from gpushare.core.model import Principal
 from gpushare.core.stats import Stats
@@ -61,10 +61,7 @@ class Parts:
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     wrong_logins: WrongKeys = field(default_factory=lambda: WrongKeys(WRONG_LOGINS_PER_WINDOW))
     sessions: Sessions = field(default_factory=Sessions)
-    edited: dict[str, KeyRecord | None] = field(default_factory=dict)  # by the pages, not seen on disk yet
-    keys_turn: asyncio.Lock = field(
-        default_factory=asyncio.Lock
-    )  # held from reading keys until they are in use
+    keys_turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # from reading keys until they are in use
     config_rejected: bool = False  # what is on disk has mistakes, so the settings and keys from before hold
     disk: Disk | None = None  # where what outlives the process is kept
     told: Told = field(default_factory=Told)  # the times of waiting calls

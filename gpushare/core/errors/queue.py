@@ -126,6 +126,29 @@ class AddressCrowded(Overloaded):
         )
 
 
+class PersonCrowded(Overloaded):
+    """503: one person's requests hold as much memory for bodies as they may."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        Unavailable.__init__(
+            self,
+            f"Your requests hold as much memory for bodies as one person may. {again_text(retry_after_s)}",
+            retry_after_s=retry_after_s,
+        )
+
+
+class KeysUnwritable(Unavailable):
+    """503: the key file cannot be used or written now; keys work as before."""
+
+    code = "keys_unwritable"
+
+    def __init__(self, retry_after_s: float = 5.0) -> None:
+        super().__init__(
+            f"The key file cannot be changed now; nothing was done. {again_text(retry_after_s)}",
+            retry_after_s=retry_after_s,
+        )
+
+
 class LedgerUnavailable(Unavailable):
     """503: the figures of the past cannot be read now; calls are served all the same."""
 

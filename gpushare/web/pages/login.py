@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from gpushare.core.errors import GpushareError, KeyExpired, KeyProblem, TooManyBadKeys
+from gpushare.core.errors import GpushareError, KeyExpired, KeyProblem, KeysUnwritable, TooManyBadKeys
 from gpushare.core.keys import KEY_LENGTH, KeyRecord, looks_like_key
-from gpushare.core.problems import ConfigErrors
 from gpushare.web.callers import base_url, client_address
 from gpushare.web.middleware import error_response
 from gpushare.web.pages.forms import Fields, go_to
@@ -71,7 +70,7 @@ async def logout(request: web.Request, _fields: Fields) -> web.Response:
         try:
             await request.app[PARTS].edit_keys(lambda ring: ring.signed_out(record.id))
             _log.info("session.closed", key=record.id, person=record.name)
-        except (OSError, ConfigErrors) as error:
+        except KeysUnwritable as error:
             _log.warning("session.left", key=record.id, person=record.name, error=type(error).__name__)
             response = render(request, "message.html", message_page(request, "Signed out here", _LEFT))
     sign_out(response)

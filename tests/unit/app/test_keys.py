@@ -15,6 +15,7 @@ from gpushare.app.keys import KeyKeeper, watch_keys
 from gpushare.app.life import Life
 from gpushare.app.reload import Reload
 from gpushare.core.config import Config
+from gpushare.core.errors import KeysUnwritable
 from gpushare.core.keys import KeyRecord, KeyRing
 from gpushare.edge.beside import NAME as BESIDE
 from gpushare.edge.files import KeyFile
@@ -115,7 +116,6 @@ async def test_what_a_page_changes_acts_at_once(bench: Bench) -> None:
     """Nobody has to look at the file for it; the look that follows finds nothing new."""
     await bench.parts.edit_keys(lambda ring: ring.added(BOB, datetime.now(UTC)))
     assert len(bench.parts.ring.records) == 2
-    assert bench.parts.edited == {}
     at_once = bench.parts.ring
     bench.disk.answers.set()
     watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
@@ -166,3 +166,35 @@ async def test_a_reload_does_not_wait_for_a_disk_that_hangs(bench: Bench) -> Non
     await asyncio.wait([watch])
     await Reload(bench.parts, Life(), read, bench, timeout_s=PATIENCE_S).once()
     assert (bench.parts.config_rejected, len(bench.parts.ring.records)) == (False, 2)
+
+
+async def test_what_cannot_be_written_is_not_done(bench: Bench, tmp_path: Path) -> None:
+    """Whoever asked is told so in words, and the log says why."""
+    before = bench.parts.ring
+    (tmp_path / "keys.toml").write_text("keys = 3")
+    with pytest.raises(KeysUnwritable):
+        await bench.parts.edit_keys(lambda ring: ring.added(BOB, datetime.now(UTC)))
+    assert bench.parts.ring is before
+    problem = f"{tmp_path / 'keys.toml'}:1:1: keys: no such section"
+    assert bench.log == [{"event": "keys.unwritten", "log_level": "error", "problems": (problem,)}]
+
+
+async def test_what_others_did_comes_with_a_page_s_change_and_is_theirs(bench: Bench, tmp_path: Path) -> None:
+    """Both act at once; only what was done past the pages is noted here."""
+    noted: list[str] = []
+    bench.parts.ledger = Noting(noted)  # type: ignore[assignment]
+    KeyFile(tmp_path).edit(lambda ring: ring.added(BOB, datetime.now(UTC)))
+    await bench.parts.edit_keys(lambda ring: ring.changed([ALICE.id], weight=2.0))
+    assert noted == [BOB.id]
+    assert len(bench.parts.ring.records) == 2
+    assert bench.parts.ring.get(ALICE.id).weight == 2.0  # type: ignore[union-attr]
+
+
+class Noting:
+    """A ledger that keeps whose key was changed past the pages."""
+
+    def __init__(self, noted: list[str]) -> None:
+        self.noted = noted
+
+    def note_action(self, _who: object, _what: str, target: str, _detail: str) -> None:
+        self.noted.append(target)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, TooManyBadKeys, spread_retry_s
+from gpushare.core.errors import RETRY_AFTER_MAX_S, Overloaded, PersonCrowded, TooManyBadKeys, spread_retry_s
 from gpushare.core.limits import (
     ADDRESSES_KEPT,
     BODY_RETRY_S,
@@ -84,7 +84,7 @@ def test_one_owner_holds_at_most_half_of_the_body_memory() -> None:
     """One person's pictures never use up what another person's request needs."""
     share = shares(100)
     share("a").take(50)
-    with pytest.raises(Overloaded):
+    with pytest.raises(PersonCrowded):
         share("a").take(1)
     share("b").take(50)
 
