@@ -20,13 +20,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gpushare.core.dialects import dialect_of
-from gpushare.core.errors import (
-    ExpectationFailed,
-    GpushareError,
-    Internal,
-    MalformedRequest,
-    RequestTimeout,
-)
+from gpushare.core.errors import ExpectationFailed, GpushareError, Internal, MalformedRequest, RequestTimeout
 from gpushare.core.model import Dialect
 from gpushare.web.answers import SERVER, Flow, raw_answer, refusal
 from gpushare.web.connections import DOOR_S, Connections, Door, Place, address_of
@@ -123,6 +117,7 @@ class ClientConnection(RequestHandler):
                 self._force_close = True
                 wire.write(raw_answer(self._turned_away))
                 wire.close()
+                self._header_timer = self._loop.call_later(DOOR_S, wire.abort)  # TLS waits for a goodbye
                 return
         self._wire = wire
         wire.set_write_buffer_limits(high=BACKLOG_HIGH_BYTES, low=BACKLOG_LOW_BYTES)

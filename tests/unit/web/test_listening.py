@@ -196,6 +196,22 @@ async def test_handshakes_are_counted(secure: Bench, certificate: Certificate) -
     assert statuses(await (await asked(secure, certificate)).rest()) == [200]
 
 
+async def test_who_is_refused_and_says_no_goodbye_is_dropped(
+    secure: Bench, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P8: a flood of such clients, which no limit counts, would take every descriptor there is."""
+    monkeypatch.setattr("gpushare.web.connections.DOOR_PLACES", 0)
+    monkeypatch.setattr("gpushare.web.protocol.DOOR_S", 0.05)
+    secure.limits = ConnectionLimits(total=1, write_stall_s=10 * HANG_S)
+    await secure.start()
+    kept = await secure.dial_securely(certificate.client())
+    await kept.send(get())
+    await kept.until(b"\r\n\r\n")
+    refused = await secure.dial_securely(certificate.client())
+    assert statuses(await refused.rest()) == [503]
+    assert await refused.wire.rest() == b""
+
+
 async def test_a_handshake_that_has_begun_outlives_the_listener(
     secure: Bench, certificate: Certificate
 ) -> None:
