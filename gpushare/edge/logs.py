@@ -47,7 +47,9 @@ RANKS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # the 
 _TEXT_MAX = 400
 _FRAMES = 4
 PATIENCE_MS = 20
-"""How long a line waits, once, for who reads the log; nothing else happens in the process meanwhile."""
+"""How long a line waits for who reads the log; nothing else happens in the process meanwhile."""
+PATIENT_EVERY_S = 1.0
+"""So rarely a line waits: else a slow reader would slow down everything."""
 _CAUSE_INTERVAL_S = 1.0
 _CAUSE_LIMIT = 200
 _KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
@@ -71,7 +73,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     colors = console and stream.isatty() and "NO_COLOR" not in os.environ
     render: Processor = _console(colors=colors) if console else _json
     threshold = logging.getLevelNamesMapping()[settings.level.upper()]
-    writer = _Writer(stream)
+    writer = _writer_to(stream)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -90,6 +92,12 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [LibraryHandler(time.monotonic)]
     root.setLevel(max(threshold, logging.WARNING))  # libraries say nothing of use below
+
+
+def _writer_to(stream: TextIO) -> "_Writer":
+    """Returns what writes to a stream; after a reload the one before, which knows what is lost."""
+    used = structlog.get_config()["logger_factory"]()
+    return used if isinstance(used, _Writer) and used.stream is stream else _Writer(stream)
 
 
 def _is_the_journal(stream: TextIO) -> bool:
@@ -184,10 +192,11 @@ class _Writer:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
         self._encoding = stream.encoding or "utf-8"
         self._is_file = _number(stream) is not None
         self._lost = 0
+        self._patient_from = 0.0  # when a line may wait again
         self._within_line = False  # a part of a line is out, the rest of which is lost
 
     def msg(self, line: str) -> None:
@@ -197,7 +206,7 @@ class _Writer:
             if self._is_file:
                 self._put(text.encode(self._encoding, "backslashreplace"))
             else:
-                print(text, end="", file=self._stream, flush=True)
+                print(text, end="", file=self.stream, flush=True)
         except (OSError, ValueError):  # a closed file is a ValueError
             self._lost += 1
         else:
@@ -209,15 +218,23 @@ class _Writer:
         Raises:
             OSError, ValueError: the rest is lost.
         """
-        file = self._stream.fileno()
+        file = self.stream.fileno()
         ready = select.poll()
         ready.register(file, select.POLLOUT)
         while rest:
-            if not ready.poll(0 if self._lost else PATIENCE_MS):
+            if not ready.poll(0) and not (self._may_wait() and ready.poll(PATIENCE_MS)):
                 raise BlockingIOError
             taken = os.write(file, rest[: select.PIPE_BUF])  # so much a pipe takes without waiting
             self._within_line = not rest[:taken].endswith(b"\n")
             rest = rest[taken:]
+
+    def _may_wait(self) -> bool:
+        """Whether this piece may wait for its reader; for a while after it none may."""
+        now = time.monotonic()
+        if self._lost or now < self._patient_from:
+            return False
+        self._patient_from = now + PATIENT_EVERY_S
+        return True
 
     debug = info = warning = error = critical = msg
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,18 @@ def test_a_line_that_cannot_be_written_is_lost_and_counted() -> None:
     assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
 
 
+def test_a_reload_forgets_no_line_that_was_lost() -> None:
+    """The settings of the log are read again while nothing can be written."""
+    out = FullDisk()
+    logs.configure(Log(format="json"), out)
+    structlog.get_logger().info("server.started")
+    logs.configure(Log(format="json", level="debug"), out)
+    out.full = False
+    structlog.get_logger().info("config.loaded")
+    (line,) = (json.loads(line) for line in out.getvalue().splitlines())
+    assert line["lost_lines"] == 1
+
+
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Sets how many bytes files still take; None for any number."""
@@ -214,6 +227,34 @@ def test_a_reader_that_does_not_read_stops_nothing() -> None:
         structlog.get_logger().info("server.stopped")
         *_, last = reader.read().splitlines()
     assert json.loads(last)["lost_lines"] + before.count(b"\n") >= MANY
+
+
+def test_a_reader_that_is_slow_slows_nothing_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P27: what it takes in time is written, and not every line waits for it."""
+    reading, writing = os.pipe()
+    waits = 0
+
+    class Slow:
+        """Reads a piece whenever it is waited for."""
+
+        def __init__(self) -> None:
+            self._poll = poll()
+            self.register = self._poll.register
+
+        def poll(self, timeout_ms: int) -> object:
+            nonlocal waits
+            if timeout_ms and not self._poll.poll(0):
+                waits += 1
+                os.read(reading, 65536)
+            return self._poll.poll(0)
+
+    poll = select.poll
+    monkeypatch.setattr(select, "poll", Slow)
+    monkeypatch.setattr(logs, "PATIENT_EVERY_S", 3600.0)
+    with os.fdopen(writing, "w") as out, os.fdopen(reading, "rb"):
+        logs.configure(Log(format="json"), out)
+        _log_much()
+    assert waits == 1
 
 
 def _log_much() -> None:
