@@ -21,7 +21,8 @@ from gpushare.web.parts import Parts
 
 KEY_FILE_POLL_S = 0.5
 LATE_S = 5.0
-"""After how long without an answer the log tells that the disk hangs."""
+"""After how long without an answer the disk is taken to hang."""
+NO_ANSWER = "the disk does not answer"
 ON_THE_SERVER = Principal(key_id="", name="on the server", owner="")
 """Who changes the key file past the pages, with ``gpushare key`` or by hand: nobody knows more."""
 
@@ -46,33 +47,35 @@ async def _watch_clock(parts: Parts) -> None:
 
 
 async def _watch_file(parts: Parts, key_file: KeyFile) -> None:
+    loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
-        async with parts.keys_turn:
-            ring = await _changed(key_file)
-            if ring is not None:
-                apply_keys(parts, ring)
+        late = loop.call_later(LATE_S, _tell_late)  # whoever has the turn may wait for the disk, too
+        try:
+            async with parts.keys_turn:
+                ring = await _changed(key_file)
+                if ring is not None:
+                    apply_keys(parts, ring)
+        finally:
+            late.cancel()
 
 
 async def _changed(key_file: KeyFile) -> KeyRing | None:
     """Returns the keys of a changed file, None where there is nothing new that can be used."""
     ring = None
-    late = asyncio.get_running_loop().call_later(LATE_S, _tell_late)
     try:
         ring = await beside(lambda: key_file.load() if key_file.changed() else None)
     except ConfigErrors as errors:
         _log.error("keys.rejected", problems=errors.briefly())
     except Exception:  # noqa: BLE001 - a broken file must not stop the server
         _log.exception("keys.rejected")
-    finally:
-        late.cancel()
     if ring is not None:
         _log.info("keys.loaded", people=len(ring.owners(datetime.now(UTC))))
     return ring
 
 
 def _tell_late() -> None:
-    _log.error("keys.unread", reason="the disk does not answer")
+    _log.error("keys.unread", reason=NO_ANSWER)
 
 
 class KeyKeeper:
@@ -101,14 +104,25 @@ class KeyKeeper:
             found = ring
             return change(ring)
 
-        async with self._parts.keys_turn:
-            try:
-                ring = await beside(lambda: self._edited.edit(noting))
-            except ConfigErrors as errors:
-                _log.error("keys.unwritten", problems=errors.briefly())
-                raise KeysUnwritable from errors
+        await self._take_turn()
+        try:
+            ring = await beside(lambda: self._edited.edit(noting))
             apply_keys(self._parts, found)
             apply_keys(self._parts, ring, by_others=False)
+        except ConfigErrors as errors:
+            _log.error("keys.unwritten", problems=errors.briefly())
+            raise KeysUnwritable from errors
+        finally:
+            self._parts.keys_turn.release()
+
+    async def _take_turn(self) -> None:
+        """Waits until nobody else is at the keys, but not for a disk that hangs; raises as ``edit``."""
+        try:
+            async with asyncio.timeout(LATE_S):
+                await self._parts.keys_turn.acquire()
+        except TimeoutError:
+            _log.error("keys.unwritten", problems=(NO_ANSWER,))
+            raise KeysUnwritable from None
 
 
 def apply_keys(parts: Parts, ring: KeyRing, *, by_others: bool = True) -> None:

@@ -27,6 +27,7 @@ NAME = "ledger.db"
 CLOSE_S = 3.0
 FRESH_S = 1.0
 READERS = 2  # at once; SQLite keeps the file open for as many as there once were
+READ_S = 30.0  # the longest that a page waits
 STEPS = 100_000  # of SQLite's, which take a millisecond or so: so often a reader looks whether it is over
 
 _Found = TypeVar("_Found")
@@ -126,11 +127,11 @@ class Store:
         Raises:
             LedgerUnavailable: it cannot be read now.
         """
-        return await self._read(lambda connection: take(reading.calls(connection, since)))
+        return await self._look(lambda connection: take(reading.calls(connection, since)))
 
     async def last_calls(self) -> list[Record]:
         """Returns each owner's newest queued call that is known to have ended; raises as ``calls``."""
-        return await self._read(reading.last_calls)
+        return await self._look(reading.last_calls)
 
     async def own_calls(self, owner: str, since: float) -> list[Record]:
         """Returns an owner's queued calls since an instant, newest first; raises as ``calls``."""
@@ -171,6 +172,14 @@ class Store:
         return await self._read(lambda connection: reading.actions(connection, limit))
 
     async def _read(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        """Reads for somebody who does not wait for ever."""
+        try:
+            async with asyncio.timeout(READ_S):
+                return await self._look(query)
+        except TimeoutError:
+            raise LedgerUnavailable from None
+
+    async def _look(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:
         return await beside(lambda: self._query(query), within=self._readers)
 
     def _query(self, query: Callable[[sqlite3.Connection], _Found]) -> _Found:

@@ -112,6 +112,21 @@ async def test_a_disk_that_hangs_leaves_the_loop_alone(
     await asyncio.wait([watch])
 
 
+async def test_a_change_that_waits_for_the_disk_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page's change that hangs keeps every other one from acting, as a look that hangs does."""
+    monkeypatch.setattr(keys, "LATE_S", 0.0)
+    async with bench.parts.keys_turn:
+        watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+        async with asyncio.timeout(PATIENCE_S):
+            while not bench.log:
+                await asyncio.sleep(0.001)
+    assert bench.log == [{"event": "keys.unread", "log_level": "error", "reason": "the disk does not answer"}]
+    watch.cancel()
+    await asyncio.wait([watch])
+
+
 async def test_what_a_page_changes_acts_at_once(bench: Bench) -> None:
     """Nobody has to look at the file for it; the look that follows finds nothing new."""
     await bench.parts.edit_keys(lambda ring: ring.added(BOB, datetime.now(UTC)))
@@ -177,6 +192,23 @@ async def test_what_cannot_be_written_is_not_done(bench: Bench, tmp_path: Path) 
     assert bench.parts.ring is before
     problem = f"{tmp_path / 'keys.toml'}:1:1: keys: no such section"
     assert bench.log == [{"event": "keys.unwritten", "log_level": "error", "problems": (problem,)}]
+
+
+async def test_no_change_waits_for_a_disk_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P19: who asks is told so, and what was asked is not done later."""
+    watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+    await bench.hanging()
+    monkeypatch.setattr(keys, "LATE_S", 0.01)
+    changing = asyncio.create_task(bench.parts.edit_keys(lambda _: KeyRing()))
+    await asyncio.wait([changing], timeout=PATIENCE_S)
+    bench.disk.answers.set()
+    with pytest.raises(KeysUnwritable):
+        await changing
+    problems = ("the disk does not answer",)
+    assert {"event": "keys.unwritten", "log_level": "error", "problems": problems} in bench.log
+    watch.cancel()
+    await asyncio.wait([watch])
+    assert len(KeyFile(bench.disk.path.parent).load().records) == 1
 
 
 async def test_what_others_did_comes_with_a_page_s_change_and_is_theirs(bench: Bench, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gpushare.core.errors import LedgerUnavailable
 from gpushare.core.model import Outcome, Principal
 from gpushare.edge.beside import NAME as BESIDE
 from gpushare.edge.store import READERS, Store, schema
+from tests.harness import PATIENCE_S
 from tests.unit.edge.test_store import Clock, Reports, admission, call, make, rows
 from tests.unit.source import ROOT
 
@@ -275,6 +276,20 @@ async def test_a_disk_that_hangs_while_it_is_read_holds_up_no_end(
     release.set()
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers[READERS:]} == {LedgerUnavailable}
+
+
+async def test_nobody_waits_for_ever_for_a_disk_that_hangs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P19: a page is told that the figures cannot be read, whether it reads or waits for its turn to."""
+    release = threading.Event()
+    monkeypatch.setattr("gpushare.edge.store.open_reader", lambda _: release.wait())
+    monkeypatch.setattr("gpushare.edge.store.READ_S", 0.01)
+    asked = [asyncio.create_task(store.own_calls("anna", 0)) for _ in range(READERS + 1)]
+    done, waiting = await asyncio.wait(asked, timeout=PATIENCE_S)
+    release.set()
+    assert not waiting
+    assert {type(task.exception()) for task in done} == {LedgerUnavailable}
 
 
 # --- in a process of its own ------------------------------------------------------------------------------
