@@ -52,7 +52,7 @@ class Notifier:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(SEND_TIMEOUT_S)
             try:
-                sender.sendto("\n".join(lines).encode(), target)
+                sender.sendto("\n".join(lines).encode(errors="replace"), target)
             except OSError:
                 return
 

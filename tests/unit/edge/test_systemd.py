@@ -56,6 +56,8 @@ def test_each_state_is_a_message(manager: Manager) -> None:
     assert manager.heard() == {"WATCHDOG": "1", "STATUS": "2 running"}
     notifier.failed("It does not start: why")
     assert manager.heard() == {"STATUS": "It does not start: why"}
+    notifier.failed("It does not start: /srv/\udcff is in use")  # a name that is no text
+    assert manager.heard() == {"STATUS": "It does not start: /srv/? is in use"}
     notifier.stopping("Closing down.", within_s=80.5)
     assert manager.heard() == {
         "STOPPING": "1",
