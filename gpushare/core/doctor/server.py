@@ -14,7 +14,8 @@ SERVER = "gpushare"
 AS_ROOT = "sudo gpushare doctor, if this user may not read it"
 WHY = "journalctl -u gpushare -n 50"
 ALLOW = "sudo systemctl edit gpushare  → [Service] IPAddressAllow="
-OTHER_FILES = 64  # beside connections: listeners, the ledger, the log, the GPU's reader
+OTHER_FILES = 256
+"""Beside connections: refused ones and handshakes, listeners, the ledger, the log, the GPU's reader."""
 AFTER_GRACE_S = 14.0
 """From the last answer to the end of the process: last connections, clean-up, and a margin."""
 SOON = timedelta(days=14)

@@ -161,7 +161,7 @@ def test_all_is_well() -> None:
         "clock": "kept right by NTP",
         "disk": "90.0 GB of 100.0 GB are free for /var/lib/gpushare",
         "files": "what is kept in /var/lib/gpushare is for its owner alone",
-        "limits": "8192 files may be open, 579 are needed for 512 connections",
+        "limits": "8192 files may be open, 771 are needed for 512 connections",
         "service": "gpushare.service is active",
     }
     assert summary(found) == "all is well"
@@ -600,8 +600,8 @@ def test_a_file_of_another_user() -> None:
 def test_limits() -> None:
     """Fewer descriptors than connections is a warning that names the number to set."""
     level, text, fix = the("limits", facts("[server]\nmax_connections = 9000"))
-    assert (level, text) == ("warn", "8192 files may be open, 9067 are needed for 9000 connections")
-    assert "LimitNOFILE=9067" in fix
+    assert (level, text) == ("warn", "8192 files may be open, 9259 are needed for 9000 connections")
+    assert "LimitNOFILE=9259" in fix
     assert about("limits", facts(descriptors=None)) == []
 
 
