@@ -1,6 +1,6 @@
 """Keys that change while the server runs: in the key file, by the clock, and by what people do on the pages.
 
-Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as a task; ``app.reload``; ``web.pages``, for the
+Owns: replacing ``Parts.ring``.  Called by: ``app.serving``, as tasks; ``app.reload``; ``web.pages``, for the
 ``KeyStore`` of ``engine.ports``.
 """
 
@@ -29,24 +29,15 @@ ON_THE_SERVER = Principal(key_id="", name="on the server", owner="")
 _log = structlog.get_logger()
 
 
-async def watch_keys(parts: Parts, key_file: KeyFile) -> None:
-    """Swaps in a changed key file whole; a broken one changes nothing and is logged.
-
-    Keys also begin and end by the clock, whether or not the disk answers, so what they grant is looked at
-    each time.
-    """
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_watch_clock(parts))
-        tasks.create_task(_watch_file(parts, key_file))
-
-
-async def _watch_clock(parts: Parts) -> None:
+async def watch_clock(parts: Parts) -> None:
+    """Lets keys begin and end by the clock, whether or not the disk answers."""
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)
         apply_keys(parts, parts.ring)
 
 
-async def _watch_file(parts: Parts, key_file: KeyFile) -> None:
+async def watch_key_file(parts: Parts, key_file: KeyFile) -> None:
+    """Swaps in a changed key file whole; a broken one changes nothing and is logged."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(KEY_FILE_POLL_S)

@@ -18,7 +18,7 @@ import structlog
 from gpushare.app.build import answer_api, build_app, build_parts, connection_limits
 from gpushare.app.disk import watch_disk
 from gpushare.app.examination import SelfExamination
-from gpushare.app.keys import KeyKeeper, watch_keys
+from gpushare.app.keys import KeyKeeper, watch_clock, watch_key_file
 from gpushare.app.life import Life, keep_up
 from gpushare.core.config import Config
 from gpushare.core.errors import Restarting
@@ -125,7 +125,8 @@ async def running(
     parts.key_store = KeyKeeper(parts, key_file)
     parts.examiner = Examiner(SelfExamination(parts, key_file).report, parts.monotonic)
     life.tasks.append(parts.examiner.run)
-    life.tasks.append(lambda: watch_keys(parts, key_file))
+    life.tasks.append(lambda: watch_clock(parts))
+    life.tasks.append(lambda: watch_key_file(parts, key_file))
     life.tasks.append(lambda: watch_disk(parts, key_file.path.parent))
     runner = make_runner(
         build_app(parts, life),

@@ -11,7 +11,7 @@ import pytest
 
 from gpushare.app import keys
 from gpushare.app.build import build_parts
-from gpushare.app.keys import KeyKeeper, watch_keys
+from gpushare.app.keys import KeyKeeper, watch_clock, watch_key_file
 from gpushare.app.life import Life
 from gpushare.app.reload import Reload
 from gpushare.core.config import Config
@@ -96,7 +96,10 @@ async def test_a_disk_that_hangs_leaves_the_loop_alone(
     monkeypatch.setattr(keys, "LATE_S", 0.0)
     ended: list[object] = []
     monkeypatch.setattr(bench.parts.slots, "evict", lambda chosen, _error: ended.append(chosen))
-    watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+    watches = [
+        asyncio.create_task(watch)
+        for watch in (watch_clock(bench.parts), watch_key_file(bench.parts, bench.disk))
+    ]
     await bench.hanging()
     KeyFile(tmp_path).edit(lambda ring: ring.added(BOB, datetime.now(UTC)))
     looks = len(ended)
@@ -108,8 +111,9 @@ async def test_a_disk_that_hangs_leaves_the_loop_alone(
     assert len(bench.parts.ring.records) == 1
     bench.disk.answers.set()
     await bench.until(2)
-    watch.cancel()
-    await asyncio.wait([watch])
+    for watch in watches:
+        watch.cancel()
+    await asyncio.wait(watches)
 
 
 async def test_a_change_that_waits_for_the_disk_is_told(
@@ -118,7 +122,7 @@ async def test_a_change_that_waits_for_the_disk_is_told(
     """A page's change that hangs keeps every other one from acting, as a look that hangs does."""
     monkeypatch.setattr(keys, "LATE_S", 0.0)
     async with bench.parts.keys_turn:
-        watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+        watch = asyncio.create_task(watch_key_file(bench.parts, bench.disk))
         async with asyncio.timeout(PATIENCE_S):
             while not bench.log:
                 await asyncio.sleep(0.001)
@@ -133,7 +137,7 @@ async def test_what_a_page_changes_acts_at_once(bench: Bench) -> None:
     assert len(bench.parts.ring.records) == 2
     at_once = bench.parts.ring
     bench.disk.answers.set()
-    watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+    watch = asyncio.create_task(watch_key_file(bench.parts, bench.disk))
     await bench.until(2, at_once)
     watch.cancel()
     await asyncio.wait([watch])
@@ -166,7 +170,7 @@ async def test_a_reload_brings_no_older_keys_back(bench: Bench) -> None:
 
 async def test_a_reload_does_not_wait_for_a_disk_that_hangs(bench: Bench) -> None:
     """It says so, and the next one is free to find the disk well again."""
-    watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+    watch = asyncio.create_task(watch_key_file(bench.parts, bench.disk))
     await bench.hanging()
 
     def read() -> tuple[Config, KeyRing]:
@@ -196,7 +200,7 @@ async def test_what_cannot_be_written_is_not_done(bench: Bench, tmp_path: Path) 
 
 async def test_no_change_waits_for_a_disk_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """P19: who asks is told so, and what was asked is not done later."""
-    watch = asyncio.create_task(watch_keys(bench.parts, bench.disk))
+    watch = asyncio.create_task(watch_key_file(bench.parts, bench.disk))
     await bench.hanging()
     monkeypatch.setattr(keys, "LATE_S", 0.01)
     changing = asyncio.create_task(bench.parts.edit_keys(lambda _: KeyRing()))
