@@ -297,11 +297,12 @@ def _place_exception(_logger: object, _method: str, event: Event) -> Event:
     exc_info = event.pop("exc_info", None)
     if exc_info is True:
         exc_info = sys.exc_info()
-    elif isinstance(exc_info, BaseException):
-        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-    if exc_info and exc_info[0] is not None:
-        event.setdefault("error", exc_info[0].__name__)
-        event["frames"] = _places(exc_info[2])
+    found = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if isinstance(found, BaseException):
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]  # of a group of tasks: the place of the group says nothing
+        event.setdefault("error", type(found).__name__)
+        event["frames"] = _places(found.__traceback__)
     return event
 
 

@@ -274,6 +274,21 @@ def test_exceptions_leave_their_class_and_place_only(stream: io.StringIO, lines:
     assert CANARY not in stream.getvalue()
 
 
+def test_of_a_group_the_first_is_told(lines: Lines) -> None:
+    """Tasks that belong together fail as a group, whose own place is in the library."""
+    try:
+        try:
+            raise ValueError(CANARY)
+        except ValueError as error:
+            raise ExceptionGroup(CANARY, [ExceptionGroup(CANARY, [error]), OSError()]) from None
+    except ExceptionGroup as group:
+        structlog.get_logger().error("doctor.failed", exc_info=group)
+    (line,) = lines()
+    assert line["error"] == "ValueError"
+    (place,) = line["frames"]
+    assert place.endswith(" test_of_a_group_the_first_is_told")
+
+
 @pytest.mark.parametrize("name", ["aiohttp.server", "asyncio", "aiohttp.access", "anything"])
 def test_messages_of_libraries_are_never_quoted(name: str, stream: io.StringIO, lines: Lines) -> None:
     """P31: what a library says about a malformed request is reduced to the place that said it."""
