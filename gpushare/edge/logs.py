@@ -101,7 +101,7 @@ def _writer_to(stream: TextIO) -> "_Writer":
 
 
 def _is_the_journal(stream: TextIO) -> bool:
-    """Whether systemd's journal reads the stream, as it says to whom it starts."""
+    """Whether systemd's journal reads the stream; it tells the processes it starts which one that is."""
     file = _number(stream)
     if file is None:
         return False

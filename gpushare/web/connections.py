@@ -22,7 +22,7 @@ KEEPALIVE_PROBE_S = 10
 KEEPALIVE_PROBES = 3
 """A silent dead peer is found after 30 s + 3 x 10 s; the system's own default is two hours."""
 DOOR_PLACES = 64
-"""So many refused connections may ask before they are told, and then read it; others are closed at once."""
+"""So many refused connections may first send their request, and then read why; others are closed at once."""
 DOOR_S = 1.0
 """How long a connection beyond the limits may take to ask: not every client reads an answer before that."""
 REFUSED_RETRY_S = 5.0
