@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gpushare.core.errors import OllamaBroken, OllamaDown, OllamaSilent
+from gpushare.core.errors import GpushareError, OllamaBroken, OllamaDown, OllamaSilent
 from gpushare.core.model import Outcome, ResidentModel
 from gpushare.edge.beside import beside
 
@@ -115,7 +115,11 @@ class HttpOllama:
                 return response.status, response.content_type, await _read(response)
 
     async def upload(self, method: str, target: str, chunks: AsyncIterator[bytes]) -> tuple[int, str, bytes]:
-        """Streams ``chunks`` to Ollama; returns status, content type and body.  Raises as ``version``."""
+        """Streams ``chunks`` to Ollama; returns status, content type and body.
+
+        Raises:
+            GpushareError: as ``version``, or what ``chunks`` raised.
+        """
         body = chunks if method == "POST" else None
         with _translated(0.0):
             ask = self._client().request(method, self._url + target, data=body, allow_redirects=False)
@@ -220,5 +224,7 @@ def _translated(timeout_s: float) -> Iterator[None]:
         raise OllamaDown("no such host") from None
     except aiohttp.ClientConnectorError as error:
         raise OllamaDown(os.strerror(error.errno or errno.ECONNREFUSED).lower()) from None
-    except aiohttp.ClientError:
+    except aiohttp.ClientError as error:
+        if isinstance(error.__cause__, GpushareError):  # of whoever gave the body
+            raise error.__cause__ from None
         raise OllamaBroken("closed the connection") from None

@@ -127,7 +127,8 @@ class Gateway:
         """Streams a model file to Ollama without a limit; returns status, content type and body.
 
         Raises:
-            GpushareError: Ollama could not be reached or broke off, or the upload was cut from here.
+            GpushareError: Ollama could not be reached or broke off, the upload was cut from here, or what
+                ``chunks`` raised.
         """
         live = self._begin(call, who, request_id=request_id, tool=tool)
         live.phase, live.upload = Phase.CONNECT, asyncio.current_task()

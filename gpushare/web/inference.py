@@ -28,7 +28,7 @@ from gpushare.core.model import Call, Endpoint, Framing, Kind, Lane, Principal
 from gpushare.web.callers import base_url, check_key
 from gpushare.web.middleware import cors_headers
 from gpushare.web.parts import PARTS, PRINCIPAL, REQUEST_ID, TARGET, Parts
-from gpushare.web.transport import ResponseSink, continue_100, read_body, whole_body
+from gpushare.web.transport import ResponseSink, continue_100, pieces_of_body, read_body, whole_body
 
 SMALL_BODY_BYTES = 1024 * 1024  # every route that generates nothing
 MAX_WAIT = "X-Gpushare-Max-Wait"
@@ -167,7 +167,7 @@ async def _upload(
     status, content_type, body = await parts.gateway.upload(
         call,
         who,
-        request.content.iter_any(),
+        pieces_of_body(request),
         request_id=request[REQUEST_ID],
         tool=tool_of(request.headers.get(hdrs.USER_AGENT, "")),
     )

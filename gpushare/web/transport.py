@@ -7,7 +7,7 @@ future and no copy of ours per chunk.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -80,6 +80,19 @@ def whole_body(request: web.Request) -> bytes | None:
         return None
     try:
         return content.read_nowait()
+    except RequestPayloadError:
+        raise MalformedRequest("body") from None
+
+
+async def pieces_of_body(request: web.Request) -> AsyncIterator[bytes]:
+    """Yields a body as it comes, for as long as that takes.
+
+    Raises:
+        MalformedRequest: the framing of the body is broken.
+    """
+    try:
+        async for piece in request.content.iter_any():
+            yield piece
     except RequestPayloadError:
         raise MalformedRequest("body") from None
 

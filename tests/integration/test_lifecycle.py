@@ -170,6 +170,24 @@ async def test_an_upload_that_ollama_breaks_off_meanwhile_is_told_so(tmp_path: P
     assert (await server.said("request.done"))["outcome"] == "upstream_reset"
 
 
+async def test_an_upload_that_is_no_body_is_its_clients_fault(tmp_path: Path) -> None:
+    """P17: Ollama is not blamed for chunks that are none."""
+    async with (
+        raw_ollama() as ollama,
+        served(tmp_path, ollama.url, people={"root": {"role": Role.ADMIN}}) as server,
+    ):
+        await server.said("ollama.up")
+        async with dial(server.port) as wire:
+            key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
+            await wire.send(head("POST", path, key, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
+            sending = await ollama.call()
+            await wire.send(b"zz\r\n")
+            answer = await wire.rest()
+        await sending.gone()
+        assert statuses(answer) == [400]
+        assert (await server.said("request.done"))["outcome"] == "invalid"
+
+
 async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     """P25: who starts a second server on the same port reads which one, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
