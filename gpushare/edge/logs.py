@@ -14,6 +14,7 @@ import re
 import select
 import sys
 import time
+import weakref
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,20 @@ def _number(stream: TextIO) -> int | None:
     return file
 
 
+def _own_terminal(stream: TextIO) -> int | None:
+    """Opens the terminal behind a stream anew, for writes that do not wait; None where there is none.
+
+    A terminal says that it is ready long before it takes a whole line, and is not ours alone to change.
+    """
+    file = _number(stream)
+    if file is None or not os.isatty(file):
+        return None
+    try:
+        return os.open(os.ttyname(file), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # it is somebody else's, as after su
+        return None
+
+
 def _ranked(render: Processor) -> Processor:
     """Puts the level before each line, where the journal takes it from, for ``journalctl -p warning``."""
     return lambda logger, method, event: f"<{RANKS[method]}>{render(logger, method, event)!s}"
@@ -195,6 +210,9 @@ class _Writer:
         self.stream = stream
         self._encoding = stream.encoding or "utf-8"
         self._is_file = _number(stream) is not None
+        self._terminal = _own_terminal(stream)
+        if self._terminal is not None:
+            weakref.finalize(self, os.close, self._terminal)
         self._lost = 0
         self._patient_from = 0.0  # when a line may wait again
         self._within_line = False  # a part of a line is out, the rest of which is lost
@@ -218,7 +236,7 @@ class _Writer:
         Raises:
             OSError, ValueError: the rest is lost.
         """
-        file = self.stream.fileno()
+        file = self.stream.fileno() if self._terminal is None else self._terminal
         ready = select.poll()
         ready.register(file, select.POLLOUT)
         while rest:

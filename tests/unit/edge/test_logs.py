@@ -212,9 +212,10 @@ def test_a_full_disk_leaves_half_a_line_and_the_next_one_whole(
     assert (second["event"], "lost_lines" in second) == ("server.stopped", False)
 
 
-def test_a_reader_that_does_not_read_stops_nothing() -> None:
-    """P27: where the log goes into a pipe that nobody empties, lines are lost, and the server goes on."""
-    reading, writing = os.pipe()
+@pytest.mark.parametrize("make", [os.pipe, os.openpty], ids=["pipe", "terminal"])
+def test_a_reader_that_does_not_read_stops_nothing(make: Callable[[], tuple[int, int]]) -> None:
+    """P27: where the log goes into a pipe or a terminal that nobody empties, lines are lost and no more."""
+    reading, writing = make()
     with os.fdopen(writing, "w") as out, os.fdopen(reading, "rb") as reader:
         os.set_blocking(reading, False)
         logs.configure(Log(format="json"), out)
