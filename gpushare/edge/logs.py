@@ -212,7 +212,7 @@ class _Writer:
         self._is_file = _number(stream) is not None
         self._terminal = _own_terminal(stream)
         if self._terminal is not None:
-            weakref.finalize(self, os.close, self._terminal)
+            weakref.finalize(self, os.close, self._terminal).atexit = False  # the last line comes later
         self._lost = 0
         self._patient_from = 0.0  # when a line may wait again
         self._within_line = False  # a part of a line is out, the rest of which is lost
