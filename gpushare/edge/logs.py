@@ -8,6 +8,7 @@ the text can quote input.  The same goes for other libraries: aiohttp and asynci
 whole requests into their messages, so of theirs only the place of the call is kept.
 """
 
+import fcntl
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +53,7 @@ PATIENCE_MS = 20
 """How long a line waits for who reads the log; nothing else happens in the process meanwhile."""
 PATIENT_EVERY_S = 1.0
 """So rarely a line waits: else a slow reader would slow down everything."""
+PIPE_BYTES = 1 << 20  # what every user may have
 _CAUSE_INTERVAL_S = 1.0
 _CAUSE_LIMIT = 200
 _KEY = re.compile(r"gs_[0-9A-Za-z_]{6,}")
@@ -118,6 +121,12 @@ def _number(stream: TextIO) -> int | None:
     except (OSError, ValueError):
         return None
     return file
+
+
+def _widen(file: int) -> None:
+    """Lets some thousand lines wait in a pipe for a reader that falls behind."""
+    with suppress(OSError):  # no pipe, or others of this user have taken all that may be
+        fcntl.fcntl(file, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _own_terminal(stream: TextIO) -> int | None:
@@ -210,6 +219,8 @@ class _Writer:
         self.stream = stream
         self._encoding = stream.encoding or "utf-8"
         self._is_file = _number(stream) is not None
+        if self._is_file:
+            _widen(stream.fileno())
         self._terminal = _own_terminal(stream)
         if self._terminal is not None:
             weakref.finalize(self, os.close, self._terminal).atexit = False  # the last line comes later

@@ -21,8 +21,8 @@ from gpushare.edge import logs
 from tests.unit import records
 
 REPOSITORY = Path(__file__).parents[3]
-MANY = 1000
-"""More lines than a pipe holds."""
+MANY = 30_000
+"""More lines than a pipe holds, however wide."""
 HANG_S = 60.0
 CANARY = "canary-5b1f-prompt"
 KEY = "gs_7f3a2c_V8kQzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
@@ -228,6 +228,18 @@ def test_a_reader_that_does_not_read_stops_nothing(make: Callable[[], tuple[int,
         structlog.get_logger().info("server.stopped")
         *_, last = reader.read().splitlines()
     assert json.loads(last)["lost_lines"] + before.count(b"\n") >= MANY
+
+
+def test_a_reader_that_falls_behind_misses_nothing() -> None:
+    """P36: a thousand lines wait for it in the pipe."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as out, os.fdopen(reading, "rb") as reader:
+        os.set_blocking(reading, False)
+        logs.configure(Log(format="json"), out)
+        for _ in range(1_000):
+            structlog.get_logger().info("server.started", address="127.0.0.1:11435", version="x" * 100)
+        lines = reader.read().splitlines()
+    assert len(lines) == 1_000
 
 
 def test_a_reader_that_is_slow_slows_nothing_down(monkeypatch: pytest.MonkeyPatch) -> None:
