@@ -252,6 +252,8 @@ async def test_the_last_day_is_drawn(site: Site) -> None:
 )
 async def test_the_head_follows_ollama(site: Site, view: OllamaView, words: str) -> None:
     """The headline and the line below it never contradict each other."""
+    if view.since is not None:  # so long ago, whatever the machine counts from
+        view = view.changed(since=site.parts.monotonic() + view.since)
     site.parts.monitor.view = view
     assert words.format(site.parts.host) in await seen(site, "head")
 
