@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 
 import gpushare
@@ -32,7 +31,7 @@ from gpushare.core.doctor.facts import (
 from gpushare.core.errors import GpushareError, LedgerUnavailable, OllamaDown, OllamaSilent
 from gpushare.core.forms import address
 from gpushare.core.gpu import GpuReport
-from gpushare.core.hosts import is_everywhere, is_loopback, reachable, with_port
+from gpushare.core.hosts import is_address, is_everywhere, is_loopback, reachable, with_port
 from gpushare.core.model import Role
 from gpushare.core.problems import ConfigErrors
 from gpushare.edge import kernel, outside, systemctl, tls
@@ -260,15 +259,7 @@ def _refusal(host: str, port: int) -> str:
 
 
 def _overlap(one: str, other: str) -> bool:
-    return one == other or is_everywhere(one) or is_everywhere(other) or not _is_address(other)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return one == other or is_everywhere(one) or is_everywhere(other) or not is_address(other)
 
 
 def _keys(key_file: KeyFile) -> Keys:

@@ -33,10 +33,13 @@ def host_allowed(header: str, own_names: Iterable[str]) -> bool:
         return False
     if name in own_names or name.endswith(PRIVATE_SUFFIXES):
         return True
-    if "." not in name and ":" not in name:
-        return True
+    return ("." not in name and ":" not in name) or is_address(name)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is a literal address, and no name to be looked up."""
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True

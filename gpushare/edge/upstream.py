@@ -14,13 +14,13 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from gpushare.core.errors import Fault
+from gpushare.core.hosts import is_address
 from gpushare.core.model import Outcome, UpstreamRequest
 from gpushare.edge.beside import beside
 
@@ -79,7 +79,7 @@ class HttpUpstream:
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
-        self._literal = _is_address(self._host)
+        self._literal = is_address(self._host)
         self._looking_up = asyncio.Semaphore(LOOK_UPS)
         self._prefix = parts.path.rstrip("/")
         self._constants = (
@@ -140,14 +140,6 @@ class HttpUpstream:
         if request.body or request.method == "POST":
             head += f"Content-Type: {request.content_type}\r\nContent-Length: {len(request.body)}\r\n"
         return f"{head}\r\n".encode("utf-8", "surrogateescape")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 class _DialDeadline:

@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,8 +33,8 @@ from tests.conformance.tools import (
 )
 from tests.harness import Gate, chat, gateway
 from tests.integration.process import PEOPLE, process, streaming
-from tests.unit.web.wire import statuses
-from tests.upstream import raw_ollama
+from tests.unit.web.wire import Wire, statuses
+from tests.upstream import Connection, raw_ollama
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
@@ -130,20 +130,29 @@ async def test_an_end_waits_for_no_examination(tmp_path: Path) -> None:
             assert await server.process.wait() == 0
 
 
-async def test_an_upload_that_is_cut_is_not_ollama_s_fault(tmp_path: Path) -> None:
-    """P22: an admin who sends a model when the grace is over is told that the server restarts."""
-    settings, people = '[server]\nshutdown_grace = "100ms"', {"root": {"role": Role.ADMIN}}
+@asynccontextmanager
+async def uploading(
+    folder: Path, framing: str, first: bytes, settings: str = ""
+) -> AsyncIterator[tuple[tools.Server, Wire, Connection]]:
+    """An admin has begun to send a model, and Ollama has the beginning of it."""
+    people = {"root": {"role": Role.ADMIN}}
     async with (
         raw_ollama() as ollama,
-        served(tmp_path, ollama.url, people=people, settings=settings) as server,
+        served(folder, ollama.url, people=people, settings=settings) as server,
     ):
         await server.said("ollama.up")
         async with dial(server.port) as wire:
             key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
-            await wire.send(head("POST", path, key, "Content-Length: 100000") + b"x")
-            await ollama.call()
-            server.terminate()
-            answer = await wire.rest()
+            await wire.send(head("POST", path, key, framing) + first)
+            yield server, wire, await ollama.call()
+
+
+async def test_an_upload_that_is_cut_is_not_ollama_s_fault(tmp_path: Path) -> None:
+    """P22: an admin who sends a model when the grace is over is told that the server restarts."""
+    settings = '[server]\nshutdown_grace = "100ms"'
+    async with uploading(tmp_path, "Content-Length: 100000", b"x", settings) as (server, wire, _):
+        server.terminate()
+        answer = await wire.rest()
         assert await server.process.wait() == 0
     assert statuses(answer) == [503]
     assert b"restarting" in answer
@@ -152,19 +161,11 @@ async def test_an_upload_that_is_cut_is_not_ollama_s_fault(tmp_path: Path) -> No
 
 async def test_an_upload_that_ollama_breaks_off_meanwhile_is_told_so(tmp_path: Path) -> None:
     """P22: within the grace an upload goes on, and what ends it then is what it is told."""
-    async with (
-        raw_ollama() as ollama,
-        served(tmp_path, ollama.url, people={"root": {"role": Role.ADMIN}}) as server,
-    ):
-        await server.said("ollama.up")
-        async with dial(server.port) as wire:
-            key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
-            await wire.send(head("POST", path, key, "Content-Length: 100000") + b"x")
-            sending = await ollama.call()
-            server.terminate()
-            await server.said("server.draining")
-            sending.reset()
-            answer = await wire.rest()
+    async with uploading(tmp_path, "Content-Length: 100000", b"x") as (server, wire, sending):
+        server.terminate()
+        await server.said("server.draining")
+        sending.reset()
+        answer = await wire.rest()
         assert await server.process.wait() == 0
     assert statuses(answer) == [502]
     assert (await server.said("request.done"))["outcome"] == "upstream_reset"
@@ -172,17 +173,10 @@ async def test_an_upload_that_ollama_breaks_off_meanwhile_is_told_so(tmp_path: P
 
 async def test_an_upload_that_is_no_body_is_its_clients_fault(tmp_path: Path) -> None:
     """P17: Ollama is not blamed for chunks that are none."""
-    async with (
-        raw_ollama() as ollama,
-        served(tmp_path, ollama.url, people={"root": {"role": Role.ADMIN}}) as server,
-    ):
-        await server.said("ollama.up")
-        async with dial(server.port) as wire:
-            key, path = f"Authorization: Bearer {server.keys['root']}", f"/api/blobs/sha256:{'0' * 64}"
-            await wire.send(head("POST", path, key, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
-            sending = await ollama.call()
-            await wire.send(b"zz\r\n")
-            answer = await wire.rest()
+    chunk = b"5\r\nhello\r\n"
+    async with uploading(tmp_path, "Transfer-Encoding: chunked", chunk) as (server, wire, sending):
+        await wire.send(b"zz\r\n")
+        answer = await wire.rest()
         await sending.gone()
         assert statuses(answer) == [400]
         assert (await server.said("request.done"))["outcome"] == "invalid"

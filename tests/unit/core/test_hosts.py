@@ -2,7 +2,14 @@
 
 import pytest
 
-from gpushare.core.hosts import forwarded_address, host_allowed, host_name, origin_allowed, same_origin
+from gpushare.core.hosts import (
+    forwarded_address,
+    host_allowed,
+    host_name,
+    is_address,
+    origin_allowed,
+    same_origin,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,9 @@ def test_a_page_of_ours_is_welcome(origin: str) -> None:
 def test_a_page_of_others_is_not(origin: str, host: str) -> None:
     """Anything but the exact address is another page; what is no address is no fault of ours either."""
     assert not same_origin(origin, host)
+
+
+def test_an_address_is_no_name() -> None:
+    """Of both kinds, written as in a socket's address."""
+    hosts = ["127.0.0.1", "::1", "fe80::1%eth0", "localhost", "[::1]", "1.2.3", ""]
+    assert [host for host in hosts if is_address(host)] == ["127.0.0.1", "::1", "fe80::1%eth0"]
